@@ -1,0 +1,81 @@
+"""Private keys from files, and how each kind signs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from clearmark.core.errors import KeyUnavailable
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
+
+__all__ = ["algorithm_of", "load_key", "signing_function"]
+
+_CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
+
+
+def load_key(key_pem: bytes, password: bytes | None = None) -> PrivateKey:
+    """Read a PEM private key that C2PA can sign with: P-256, P-384, P-521, Ed25519, or RSA of 2048 bits up.
+
+    Raises:
+        KeyUnavailable: when it does not parse, needs a password, or is of another kind. The key never
+            stands in the message.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(key_pem, password)
+    except TypeError:
+        wanted = "is encrypted, and no password was given" if password is None else "is not encrypted"
+        raise KeyUnavailable(f"the signing key {wanted}") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise KeyUnavailable("the signing key cannot be read: not PEM, broken, or a wrong password") from None
+    if isinstance(key, EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey):
+        algorithm_of(key.public_key())
+        return key
+    raise KeyUnavailable(f"C2PA does not sign with {type(key).__name__}", hint="use ECDSA P-256 or Ed25519")
+
+
+def algorithm_of(public_key: object) -> str:
+    """Return C2PA's name for the signature of this key: ES256, ES384, ES512, PS256 or ED25519.
+
+    Raises:
+        KeyUnavailable: for a curve or key size that C2PA does not allow (section 13.2).
+    """
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    if isinstance(public_key, EllipticCurvePublicKey) and public_key.curve.name in _CURVES:
+        return _CURVES[public_key.curve.name]
+    if isinstance(public_key, Ed25519PublicKey):
+        return "ED25519"
+    if isinstance(public_key, RSAPublicKey) and public_key.key_size >= 2048:
+        return "PS256"
+    raise KeyUnavailable("C2PA does not allow a key of this curve or size", hint="use ECDSA P-256 or Ed25519")
+
+
+def signing_function(key: PrivateKey, algorithm: str) -> Callable[[bytes], bytes]:
+    """Return the function that signs with `key`; ECDSA gives DER, which the library turns into r and s."""
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, padding
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+    if isinstance(key, Ed25519PrivateKey):
+        return key.sign
+    if isinstance(key, RSAPrivateKey):
+        pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
+        return lambda data: key.sign(data, pss, hashes.SHA256())
+    digests = {"ES256": hashes.SHA256(), "ES384": hashes.SHA384(), "ES512": hashes.SHA512()}
+    scheme = ec.ECDSA(digests[algorithm])
+    return lambda data: key.sign(data, scheme)

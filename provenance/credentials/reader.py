@@ -1,0 +1,279 @@
+"""Read Content Credentials, and judge them more strictly than the library's one word does."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from clearmark.core.pixels import MAX_BYTES
+from clearmark.provenance.credentials.codes import explain
+from clearmark.provenance.credentials.manifest import LEDGER_ASSERTION
+from clearmark.provenance.credentials.trust import context
+
+__all__ = ["ABSENT", "Check", "CredentialReader", "Credentials", "Ingredient"]
+
+_UNTRUSTED = "signingCredential.untrusted"
+_GROUPS: tuple[tuple[str, bool | None], ...] = (
+    ("failure", False),
+    ("success", True),
+    ("informational", None),
+)
+_MAX_TEXT = 512
+_MAX_ITEMS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One validation result: a code of the C2PA specification (section 15.2), and its meaning in words."""
+
+    code: str
+    explanation: str
+    passed: bool | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; `passed` is null for what is only informational."""
+        return {"code": self.code, "explanation": self.explanation, "passed": self.passed}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingredient:
+    """A picture that went in. `state` is what its own credentials were worth when it was taken in."""
+
+    title: str
+    relationship: str
+    media_type: str
+    state: str
+    manifest: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the JSON form."""
+        return {
+            "title": self.title,
+            "relationship": self.relationship,
+            "media_type": self.media_type,
+            "state": self.state,
+            "manifest": self.manifest,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What a picture's Content Credentials say, and what that is worth.
+
+    `state`: `trusted` (all checks pass, and an anchor vouches for the signer), `valid` (all checks pass, the
+    signer is unknown), `invalid`, or `absent`. Everything else is the signer's statement, and stands as such
+    only when the state is not `invalid`.
+    """
+
+    state: str
+    signer: str = ""
+    issuer: str = ""
+    algorithm: str = ""
+    signed_at: str = ""
+    claim_generator: str = ""
+    digital_source_type: str = ""
+    actions: tuple[Mapping[str, Any], ...] = ()
+    ingredients: tuple[Ingredient, ...] = ()
+    validation: tuple[Check, ...] = ()
+    manifest: str = ""
+    manifests: int = 0
+    ledger: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    bindings: tuple[tuple[str, str], ...] = ()
+    assertions: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        """The checks that failed, the signer being unknown left out."""
+        return tuple(check for check in self.validation if check.passed is False and check.code != _UNTRUSTED)
+
+    @property
+    def mark_id(self) -> str:
+        """The mark id that the ledger assertion names, or empty."""
+        return self.ledger.get("mark_id", "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "state": self.state,
+            "signer": self.signer or None,
+            "issuer": self.issuer or None,
+            "algorithm": self.algorithm or None,
+            "signed_at": self.signed_at or None,
+            "claim_generator": self.claim_generator or None,
+            "digital_source_type": self.digital_source_type or None,
+            "actions": [dict(action) for action in self.actions],
+            "ingredients": [ingredient.to_dict() for ingredient in self.ingredients],
+            "validation": [check.to_dict() for check in self.validation],
+            "manifest": self.manifest or None,
+            "manifests": self.manifests,
+            "ledger": dict(self.ledger) or None,
+            "soft_bindings": [{"alg": alg, "value": value} for alg, value in self.bindings],
+        }
+
+
+ABSENT = Credentials(state="absent")
+
+
+class CredentialReader:
+    """Reads manifests out of pictures. Safe to share between threads and to use after a fork."""
+
+    def __init__(self, trust_anchors_pem: bytes | None = None) -> None:
+        self._anchors = trust_anchors_pem
+        context(trust_anchors_pem)  # a broken trust list is reported here, not at the first picture
+
+    def read(self, data: bytes, media_type: str, *, store: bytes | None = None) -> Credentials:
+        """Read the manifest inside `data`, or a detached manifest `store` against it.
+
+        Never raises for what the bytes hold: whatever cannot be read is `invalid`, with the reason.
+        """
+        import c2pa
+
+        if len(data) > MAX_BYTES:
+            return _unreadable("too large", f"{len(data):,} bytes; at most {MAX_BYTES:,} are read")
+        try:
+            reader = c2pa.Reader(
+                media_type, io.BytesIO(data), manifest_data=store, context=context(self._anchors)
+            )
+        except c2pa.C2paError.ManifestNotFound:
+            return ABSENT
+        except c2pa.C2paError as exc:
+            return _unreadable("claim.malformed", str(exc))
+        try:
+            with reader:
+                if not reader.is_embedded() and store is None:
+                    return _unreadable("manifest.inaccessible", "the manifest is kept elsewhere")
+                return _parse(json.loads(reader.json()))
+        except (c2pa.C2paError, ValueError, TypeError, AttributeError, RecursionError, KeyError) as exc:
+            return _unreadable("claim.malformed", f"{type(exc).__name__}: {exc}")
+
+
+def _unreadable(code: str, reason: str) -> Credentials:
+    check = Check(code=code, explanation=_text(f"{explain(code)}: {reason}"), passed=False)
+    return Credentials(state="invalid", validation=(check,))
+
+
+def _parse(report: dict[str, Any]) -> Credentials:
+    label = report.get("active_manifest", "")
+    manifests = report.get("manifests", {})
+    manifest = manifests.get(label)
+    if manifest is None:
+        return _unreadable("claim.missing", "no active manifest")
+    results = report.get("validation_results", {})
+    checks = tuple(_checks(results))
+    assertions = manifest.get("assertions", [])
+    data = [(item.get("label", ""), item.get("data")) for item in assertions[:_MAX_ITEMS]]
+    actions = tuple(_actions(data))
+    signature = manifest.get("signature_info") or {}
+    return Credentials(
+        state=_state(report.get("validation_state", ""), checks),
+        signer=_text(signature.get("common_name") or signature.get("issuer") or ""),
+        issuer=_text(signature.get("issuer") or ""),
+        algorithm=_text(signature.get("alg") or ""),
+        signed_at=_text(signature.get("time") or ""),
+        claim_generator=_generator(manifest),
+        digital_source_type=next(
+            (action["digital_source_type"] for action in actions if action.get("digital_source_type")), ""
+        ),
+        actions=actions,
+        ingredients=tuple(_ingredient(item) for item in manifest.get("ingredients", [])[:_MAX_ITEMS]),
+        validation=checks,
+        manifest=_text(label),
+        manifests=len(manifests),
+        ledger=MappingProxyType(_ledger(data)),
+        bindings=tuple(_bindings(data)),
+        assertions=tuple(_text(name) for name, _ in data),
+    )
+
+
+def _state(word: str, checks: tuple[Check, ...]) -> str:
+    """Judge by the failures, and never call better what the library calls worse."""
+    failed = {check.code for check in checks if check.passed is False}
+    passed = {check.code for check in checks if check.passed}
+    if failed - {_UNTRUSTED} or word not in {"Valid", "Trusted"} or "claimSignature.validated" not in passed:
+        return "invalid"
+    if word == "Trusted" and _UNTRUSTED not in failed and "signingCredential.trusted" in passed:
+        return "trusted"
+    return "valid"
+
+
+def _checks(results: Mapping[str, Any]) -> Iterator[Check]:
+    groups = [results.get("activeManifest") or {}]
+    groups += [delta.get("validationDeltas") or {} for delta in results.get("ingredientDeltas") or []]
+    for name, passed in _GROUPS:
+        rows = [row for group in groups for row in group.get(name) or []][:_MAX_ITEMS]
+        pairs = [(row.get("code", ""), row.get("explanation") or "") for row in rows]
+        for code, words in dict.fromkeys((code, explain(code, said)) for code, said in pairs):
+            yield Check(code=_text(code), explanation=_text(words), passed=passed)
+
+
+def _actions(data: list[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
+    for label, body in data:
+        if label.split("__")[0] not in {"c2pa.actions", "c2pa.actions.v2"} or not isinstance(body, dict):
+            continue
+        for action in (body.get("actions") or [])[:_MAX_ITEMS]:
+            out: dict[str, Any] = {"action": _text(action.get("action", ""))}
+            for key, name in (
+                ("digitalSourceType", "digital_source_type"),
+                ("description", "description"),
+                ("when", "when"),
+            ):
+                if action.get(key):
+                    out[name] = _text(action[key])
+            agent = action.get("softwareAgent")
+            if isinstance(agent, str):
+                out["software_agent"] = {"name": _text(agent)}
+            elif isinstance(agent, dict):
+                out["software_agent"] = {_text(key): _text(value) for key, value in agent.items()}
+            yield out
+
+
+def _ingredient(item: dict[str, Any]) -> Ingredient:
+    return Ingredient(
+        title=_text(item.get("title") or ""),
+        relationship=_text(item.get("relationship") or ""),
+        media_type=_text(item.get("format") or ""),
+        state=_ingredient_state(item),
+        manifest=_text(item.get("active_manifest") or ""),
+    )
+
+
+def _ingredient_state(item: dict[str, Any]) -> str:
+    if not item.get("active_manifest"):
+        return "absent"
+    checks = tuple(_checks(item.get("validation_results") or {}))
+    failed = {check.code for check in checks if check.passed is False}
+    if failed - {_UNTRUSTED} or not any(check.code == "claimSignature.validated" for check in checks):
+        return "invalid"
+    return "valid" if failed else "trusted"
+
+
+def _ledger(data: list[tuple[str, Any]]) -> dict[str, str]:
+    for label, body in data:
+        if label == LEDGER_ASSERTION and isinstance(body, dict):
+            names = ("event_id", "leaf_hash", "log", "mark_id")
+            return {name: _text(body[name]) for name in names if isinstance(body.get(name), str)}
+    return {}
+
+
+def _bindings(data: list[tuple[str, Any]]) -> Iterator[tuple[str, str]]:
+    for label, body in data:
+        if label.split("__")[0] == "c2pa.soft-binding" and isinstance(body, dict):
+            for block in (body.get("blocks") or [])[:_MAX_ITEMS]:
+                yield _text(body.get("alg", "")), _text(block.get("value", ""))
+
+
+def _generator(manifest: dict[str, Any]) -> str:
+    infos = manifest.get("claim_generator_info") or []
+    if infos:
+        return _text(f"{infos[0].get('name', '')} {infos[0].get('version') or ''}".strip())
+    return _text(manifest.get("claim_generator") or "")
+
+
+def _text(value: Any) -> str:
+    """Bound what a file may put into our output, and keep control characters out of terminals."""
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return "".join(char if char.isprintable() else " " for char in text[:_MAX_TEXT])

@@ -1,0 +1,177 @@
+"""Sign manifests: with a key file, or through a callback that signs elsewhere (a KMS, a PKCS#11 token)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from os import getpid
+from typing import Any
+
+from clearmark.core.errors import KeyUnavailable, SigningFailed
+from clearmark.core.marks import ManifestMark
+from clearmark.provenance.credentials.keys import algorithm_of, load_key, signing_function
+from clearmark.provenance.credentials.manifest import ManifestSpec, source_type_uri
+from clearmark.provenance.credentials.reader import CredentialReader, Credentials
+from clearmark.provenance.credentials.trust import context, pem_blocks
+
+__all__ = ["ManifestSigner", "Signed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signed:
+    """A picture with its manifest inside, and what the reader found when it was read back."""
+
+    data: bytes = field(repr=False)
+    mark: ManifestMark
+    credentials: Credentials
+
+
+class ManifestSigner:
+    """Signs C2PA manifests with one certificate chain. Safe to share between threads and after a fork.
+
+    `sign` gets the bytes to sign and returns the signature (ECDSA: r and s side by side, or DER).
+    """
+
+    def __init__(
+        self, *, chain_pem: bytes, sign: Callable[[bytes], bytes], algorithm: str, timestamp_url: str = ""
+    ) -> None:
+        from cryptography import x509
+
+        self._chain = _chain(chain_pem)
+        self._certificate = x509.load_pem_x509_certificates(self._chain)[0]
+        self._sign = sign
+        self._timestamp_url = timestamp_url
+        self.algorithm = algorithm
+        self._native: tuple[int, Any] | None = None
+        self._lock = threading.Lock()
+        self._fault = threading.local()
+
+    @classmethod
+    def from_pem(
+        cls,
+        chain_pem: bytes,
+        key_pem: bytes,
+        *,
+        password: bytes | None = None,
+        timestamp_url: str = "",
+    ) -> ManifestSigner:
+        """Make a signer from a chain (leaf first) and a private key, PKCS#8; `password` decrypts it.
+
+        Raises:
+            KeyUnavailable: when either does not parse, or the key is not the certificate's.
+        """
+        from cryptography import x509
+
+        key = load_key(key_pem, password)
+        certificate = x509.load_pem_x509_certificates(_chain(chain_pem))[0]
+        if certificate.public_key() != key.public_key():
+            raise KeyUnavailable(
+                "the signing key is not the one that the certificate was issued for",
+                hint="give the chain and the key of the same pair, the leaf certificate first",
+            )
+        algorithm = algorithm_of(key.public_key())
+        return cls(
+            chain_pem=chain_pem,
+            sign=signing_function(key, algorithm),
+            algorithm=algorithm,
+            timestamp_url=timestamp_url,
+        )
+
+    @property
+    def name(self) -> str:
+        """The signer's common name, as verifiers show it."""
+        from cryptography.x509.oid import NameOID
+
+        found = self._certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(found[0].value) if found else self._certificate.subject.rfc4514_string()
+
+    @property
+    def expires(self) -> datetime:
+        """When the leaf certificate ends, UTC."""
+        return self._certificate.not_valid_after_utc
+
+    def sign(self, data: bytes, media_type: str, spec: ManifestSpec) -> Signed:
+        """Sign what `spec` states into `data`, and read it back before it is returned.
+
+        Raises:
+            SigningFailed: when the certificate has ended, the key does not answer, the library refuses, or
+                what was written does not read back as valid.
+        """
+        import c2pa
+
+        if datetime.now(UTC) >= self.expires:
+            raise SigningFailed(
+                f"the signing certificate ended on {self.expires:%Y-%m-%d}",
+                hint="renew it; what was signed before keeps its time stamp, if it has one",
+            )
+        out = io.BytesIO()
+        self._fault.error = None
+        try:
+            builder = c2pa.Builder(spec.to_json(), context=context(None))
+            for asset, definition in spec.ingredients:
+                builder.add_ingredient(definition, asset.media_type, io.BytesIO(asset.data))
+            store = builder.sign(self._signer(), media_type, io.BytesIO(data), out)
+        except c2pa.C2paError as exc:
+            fault = self._fault.error
+            raise SigningFailed(
+                f"the manifest could not be signed: {fault or exc}",
+                hint="check the key, its token or service" if fault else "",
+            ) from (fault or exc)
+        return self._checked(out.getvalue(), media_type, bytes(store), spec)
+
+    def _checked(self, data: bytes, media_type: str, store: bytes, spec: ManifestSpec) -> Signed:
+        credentials = CredentialReader().read(data, media_type)
+        if credentials.state not in {"valid", "trusted"}:
+            codes = ", ".join(check.code for check in credentials.failures) or credentials.state
+            raise SigningFailed(
+                f"the manifest does not read back as valid: {codes}",
+                hint="the certificate may lack the key usages that C2PA asks for",
+            )
+        expected = {**spec.ledger.to_dict(), "mark_id": spec.mark_id} if spec.ledger else {}
+        if dict(credentials.ledger) != expected or len(credentials.ingredients) != len(spec.ingredients):
+            raise SigningFailed("the manifest does not read back as it was written")
+        mark = ManifestMark(
+            label=credentials.manifest,
+            signer=credentials.signer,
+            digest="sha256:" + hashlib.sha256(store).hexdigest(),
+            source_type=source_type_uri(spec.source),
+            store=store,
+        )
+        return Signed(data=data, mark=mark, credentials=credentials)
+
+    def _signer(self) -> Any:
+        import c2pa
+
+        with self._lock:
+            if self._native is None or self._native[0] != getpid():
+                self._native = (
+                    getpid(),
+                    c2pa.Signer.from_callback(
+                        self._callback,
+                        c2pa.C2paSigningAlg[self.algorithm],
+                        self._chain.decode("ascii"),
+                        self._timestamp_url or None,
+                    ),
+                )
+            return self._native[1]
+
+    def _callback(self, data: bytes) -> bytes:
+        # The library only logs what a callback raises; it is kept here so that the caller hears the cause.
+        try:
+            return self._sign(bytes(data))
+        except Exception as exc:
+            self._fault.error = exc
+            raise
+
+
+def _chain(chain_pem: bytes) -> bytes:
+    from clearmark.core.errors import UsageError
+
+    try:
+        return pem_blocks(chain_pem)
+    except UsageError as exc:
+        raise KeyUnavailable("the certificate chain cannot be read", hint="PEM, the leaf first") from exc
