@@ -1,7 +1,7 @@
 """Where PNG, JPEG and WebP keep their XMP packet: found and written without touching the pixels.
 
 PNG: an `iTXt` chunk `XML:com.adobe.xmp` (XMP part 3, 1.1.5). JPEG: an APP1 segment (1.1.3). WebP: an `XMP `
-chunk and a flag in `VP8X` (WebP container specification). All lengths are checked against the bytes that are there.
+chunk and a flag in `VP8X` (WebP container specification). Every length is checked against the bytes.
 """
 
 from __future__ import annotations

@@ -1,0 +1,168 @@
+"""Read every layer of a picture back, and say in words what is known and what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from clearmark.core.assets import Asset
+from clearmark.core.errors import MediaError, UsageError
+from clearmark.core.pixels import sniff
+from clearmark.provenance._conclusions import conclude
+from clearmark.provenance._pictures import open_for_reading, rgb_pixels
+from clearmark.provenance.credentials.reader import ABSENT, CredentialReader, Credentials
+from clearmark.provenance.ids import is_mark_id
+from clearmark.provenance.marking import soft_binding_alg
+from clearmark.provenance.metadata import read_metadata
+
+if TYPE_CHECKING:
+    from clearmark.provenance._pictures import Pixels
+    from clearmark.provenance.watermark import Found
+
+    Extract = Callable[[Pixels], Sequence[Found]]
+
+__all__ = ["Verification", "Verifier", "conclude"]
+
+_NO_METADATA: Mapping[str, Mapping[str, str] | None] = MappingProxyType({"iptc": None, "aigc": None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What one file carries. `problem` says why its picture could not be opened; empty when it could.
+
+    `contradictions` are statements of intact layers that exclude each other.
+    """
+
+    credentials: Credentials
+    watermarks: tuple[Found, ...] = ()
+    metadata: Mapping[str, Mapping[str, str] | None] = field(default_factory=lambda: _NO_METADATA)
+    media_type: str = ""
+    width: int = 0
+    height: int = 0
+    problem: str = ""
+
+    @property
+    def watermark(self) -> Found | None:
+        """The mark that is read most clearly."""
+        return max(self.watermarks, key=lambda found: found.confidence, default=None)
+
+    @property
+    def mark_ids(self) -> tuple[str, ...]:
+        """Every mark id that a layer names, the most reliable first: the ledger can be asked for each."""
+        named = [self.credentials.mark_id, *(value for _, value in self.credentials.bindings)]
+        named += [found.mark_id for found in self.watermarks]
+        named.append((self.metadata.get("aigc") or {}).get("ProduceID", ""))
+        return tuple(dict.fromkeys(name for name in named if is_mark_id(name)))
+
+    @property
+    def contradictions(self) -> tuple[str, ...]:
+        """An intact manifest names a watermark, and the pixels carry another one of the same kind."""
+        if self.credentials.state not in {"trusted", "valid"}:
+            return ()
+        found = {(soft_binding_alg(mark.codec), mark.mark_id) for mark in self.watermarks}
+        kinds = {alg for alg, _ in found}
+        return tuple(
+            f"the manifest names the watermark {value}, the pixels carry another"
+            for alg, value in self.credentials.bindings
+            if alg in kinds and (alg, value) not in found
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no layer was found at all."""
+        return self.credentials.state == "absent" and not self.watermarks and not any(self.metadata.values())
+
+    @property
+    def exit_code(self) -> int:
+        """0: found, and nothing is wrong. 2: not a picture. 4: invalid or tampered. 5: nothing found."""
+        if self.credentials.state == "invalid" or self.contradictions:
+            return 4
+        if self.problem:
+            return 2
+        return 5 if self.is_empty else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        best = self.watermark
+        return {
+            "media_type": self.media_type or None,
+            "width": self.width,
+            "height": self.height,
+            "problem": self.problem or None,
+            "contradictions": list(self.contradictions),
+            "mark_ids": list(self.mark_ids),
+            "credentials": self.credentials.to_dict(),
+            "watermark": {
+                "state": "found" if best else "absent",
+                "codec": best.codec if best else None,
+                "mark_id": best.mark_id if best else None,
+                "confidence": round(best.confidence, 4) if best else None,
+            },
+            "metadata": {name: dict(values) if values else None for name, values in self.metadata.items()},
+        }
+
+
+class Verifier:
+    """Verifies pictures against the signers that `trust_anchors_pem` vouches for; None trusts nobody.
+
+    `keys` are the watermark keys to try. `extract` replaces the watermark reader (by default every codec of
+    this installation).
+
+    Raises:
+        UsageError: a trust list without a readable certificate.
+    """
+
+    def __init__(
+        self,
+        trust_anchors_pem: bytes | None = None,
+        *,
+        keys: Sequence[bytes] = (),
+        extract: Extract | None = None,
+    ) -> None:
+        self._reader = CredentialReader(trust_anchors_pem)
+        self._keys = tuple(keys)
+        self._extract = extract or self._extract_any
+
+    def verify(self, assets_or_bytes: Sequence[Asset | bytes]) -> list[Verification]:
+        """Read every layer of each file, in order.
+
+        Never raises for what a file holds: bytes that are no picture come back with a `problem`.
+        """
+        return [self._one(item.data if isinstance(item, Asset) else bytes(item)) for item in assets_or_bytes]
+
+    def _one(self, data: bytes) -> Verification:
+        try:
+            media_type = sniff(data)
+        except MediaError as exc:
+            return Verification(credentials=ABSENT, problem=str(exc))
+        credentials = self._reader.read(data, media_type)
+        try:
+            metadata: Mapping[str, Mapping[str, str] | None] = read_metadata(data)
+        except MediaError:
+            metadata = _NO_METADATA
+        try:
+            pixels = rgb_pixels(open_for_reading(data))
+        except MediaError as exc:
+            if not credentials.manifest:  # the file is broken; that it holds a manifest is not known
+                credentials = ABSENT
+            return Verification(
+                credentials=credentials, metadata=metadata, media_type=media_type, problem=str(exc)
+            )
+        return Verification(
+            credentials=credentials,
+            watermarks=tuple(self._extract(pixels)),
+            metadata=metadata,
+            media_type=media_type,
+            width=pixels.shape[1],
+            height=pixels.shape[0],
+        )
+
+    def _extract_any(self, pixels: Pixels) -> Sequence[Found]:
+        from clearmark.provenance.watermark import extract_any
+
+        try:
+            return extract_any(pixels, keys=self._keys)
+        except UsageError:  # a picture of a size that no codec marks carries no mark
+            return ()
