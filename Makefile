@@ -1,0 +1,62 @@
+# Two commands set up everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+DEMO   := out/demo
+PROMPT ?= a red apple
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help venv demo test check lint format type floors unit docs wheel clean postgres
+
+help:
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+venv: $(STAMP) ## the environment in .venv, with every extra
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e ".[local,postgres,dev]"
+	@# invisible-watermark asks for opencv-python, which overwrites the files of opencv-python-headless; it runs
+	@# on either. Its other requirements (torch, PyWavelets, numpy, Pillow) are there already.
+	$(BIN)/pip install -q -c constraints.txt --no-deps invisible-watermark
+	@touch $@
+
+demo: $(STAMP) ## make one picture, verify it, verify the ledger
+	rm -rf $(DEMO)
+	$(BIN)/clearmark generate "$(PROMPT)" --seed 7 --actor demo --home $(DEMO)/home --out $(DEMO)
+	$(BIN)/clearmark verify $(DEMO)/*.png --home $(DEMO)/home
+	$(BIN)/clearmark ledger verify --home $(DEMO)/home
+	@echo "the picture: $$(ls $(DEMO)/*.png)"
+
+test: $(STAMP) check ## everything that has to hold: lint, types, floors, tests (with PostgreSQL)
+	bash tests/postgres.sh $(BIN)/pytest -n 2 --dist worksteal
+
+check: lint type floors ## what needs no test run
+
+lint: $(STAMP) ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## put the code in shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: $(STAMP) ## mypy, strict
+	$(BIN)/mypy -p clearmark
+
+floors: $(STAMP) ## which room may import which
+	$(BIN)/lint-imports
+
+unit: $(STAMP) ## the quick tests alone
+	$(BIN)/pytest -q tests/unit tests/contract
+
+docs: $(STAMP) ## the command line reference, and the API pages in out/docs
+	$(BIN)/typer clearmark.sdk.cli._app utils docs --name clearmark --output docs/cli.md
+	$(BIN)/pdoc -o out/docs clearmark clearmark.core clearmark.errors clearmark.sdk
+
+wheel: $(STAMP) ## sdist and wheel in dist
+	$(BIN)/python -m build
+
+clean: ## what was made, but for the environment
+	rm -rf out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,43 @@
+"""The command tree: this module only wires."""
+
+from __future__ import annotations
+
+import typer
+
+from clearmark.sdk.cli import bench, check, generate, ledger, mark, models, policy, verify
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="clearmark",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Safety, provenance and compliance for every picture that an image generator makes.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    """Safety, provenance and compliance for every picture that an image generator makes."""
+    if version:
+        from clearmark import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
+
+app.command("generate")(generate.generate)
+app.add_typer(check.app, name="check", help="Measure prompts or pictures, and say what the policy decides.")
+app.command("mark")(mark.mark)
+app.command("verify")(verify.verify)
+app.add_typer(ledger.app, name="ledger", help="Check, read and prove what is on record.")
+app.add_typer(policy.app, name="policy", help="Check and read policy files.")
+app.add_typer(models.app, name="models", help="The weights on record: what is used, under which licence.")
+app.command("bench")(bench.bench)

@@ -1,0 +1,163 @@
+"""`clearmark ledger`: check, read and prove what is on record."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clearmark.core.errors import LedgerError, UsageError
+from clearmark.sdk.cli._console import command, emit, out, say, table
+from clearmark.sdk.cli._options import HomeOption, JsonOption
+
+__all__ = ["app"]
+
+app = typer.Typer(no_args_is_help=True)
+
+
+def _open(home: Path | None) -> Any:
+    from clearmark.sdk.home import Home
+    from clearmark.sdk.studio import open_ledger
+
+    place = Home.locate(home)
+    if not place.database.exists():
+        raise UsageError(f"no ledger in {place.path}", hint="name its state folder with --home")
+    return open_ledger(place, create=False)
+
+
+@app.command("verify")
+@command
+def verify(home: HomeOption = None, json_: JsonOption = False) -> int:
+    """Recompute every hash, the tree and every signature, and say whether anything was changed."""
+    with _open(home) as ledger:
+        report = ledger.verify()
+    document = report.to_dict()
+    if json_:
+        emit(document)
+    else:
+        colour = "green" if report.ok else "red"
+        out().print(f"[bold {colour}]{'ok' if report.ok else 'tampered'}[/]")
+        say(f"  {report.events:,} events, tree size {report.tree_size:,}, root {report.root}")
+        if report.first_bad is not None:
+            say(f"  first bad sequence number: {report.first_bad}")
+        for check in document["checks"]:
+            say("  " + "  ".join(f"{value}" for value in check.values()))
+    return 0 if report.ok else 4
+
+
+@app.command("show")
+@command
+def show(
+    event: Annotated[str | None, typer.Argument(help="An event id; without it, the latest events.")] = None,
+    request: Annotated[str | None, typer.Option("--request", help="Events of one request.")] = None,
+    mark: Annotated[str | None, typer.Option("--mark", help="Events that a mark id leads to.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Events of one kind.")] = None,
+    limit: Annotated[int, typer.Option("--limit", help="How many of the latest events.")] = 20,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Show events: one in full, or a list."""
+    with _open(home) as ledger:
+        if event is not None:
+            stored = [ledger.get(event)]
+        elif mark is not None:
+            stored = list(ledger.find_mark(mark))
+        elif request is not None:
+            stored = list(ledger.find_request(request))
+        else:
+            stored = list(ledger.events(kind=kind))[-limit:]
+    if not stored or stored[0] is None:
+        raise LedgerError("no such event on record", hint="clearmark ledger show lists the latest")
+    documents = [json.loads(item.envelope) for item in stored]
+    if json_:
+        for item, document in zip(stored, documents, strict=True):
+            emit({"seq": item.seq, "leaf_hash": item.leaf_hash, **document})
+    elif event is not None:
+        out().print_json(json.dumps({"seq": stored[0].seq, "leaf_hash": stored[0].leaf_hash, **documents[0]}))
+    else:
+        table(
+            "",
+            ("seq", "time", "kind", "verdict", "event", "request"),
+            [
+                (
+                    item.seq,
+                    dt.datetime.fromtimestamp(document["ts_us"] / 1e6, dt.UTC).isoformat(
+                        timespec="milliseconds"
+                    ),
+                    document["kind"],
+                    document["body"].get("verdict", ""),
+                    document["event_id"],
+                    document["request_id"],
+                )
+                for item, document in zip(stored, documents, strict=True)
+            ],
+        )
+    return 0
+
+
+@app.command("prove")
+@command
+def prove(
+    event: Annotated[str, typer.Argument(help="The event id.")],
+    out_file: Annotated[Path | None, typer.Option("--out", help="Write the receipt to a file.")] = None,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Print the receipt of an event: a proof that a stranger checks with one small file."""
+    with _open(home) as ledger:
+        receipt = ledger.receipt(event)
+        key = ledger.signer.verifier_key
+    if out_file is not None:
+        out_file.write_text(receipt.text)
+    if json_:
+        emit({**receipt.to_dict(), "verifier_key": key})
+    elif out_file is None:
+        typer.echo(receipt.text, nl=not receipt.text.endswith("\n"))
+    if not json_:
+        from clearmark.sdk.cli._console import err
+
+        err().print(f"check it with: python verify_standalone.py RECEIPT --key '{key}'", markup=False)
+    return 0
+
+
+@app.command("checkpoint")
+@command
+def checkpoint(home: HomeOption = None, json_: JsonOption = False) -> int:
+    """Print the latest signed tree head."""
+    with _open(home) as ledger:
+        latest = ledger.checkpoint()
+        key = ledger.signer.verifier_key
+    if json_:
+        emit(
+            {
+                "origin": latest.origin,
+                "tree_size": latest.size,
+                "root": latest.root,
+                "note": latest.note,
+                "verifier_key": key,
+            }
+        )
+    else:
+        typer.echo(latest.note, nl=False)
+    return 0
+
+
+@app.command("erase")
+@command
+def erase(
+    subject: Annotated[str, typer.Argument(help="The actor, as it was given to --actor.")],
+    tenant: Annotated[str, typer.Option("--tenant")] = "default",
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Make one person's data unreadable for good. Every proof stays valid."""
+    with _open(home) as ledger:
+        erased = ledger.erase(f"{tenant}/{subject}")
+    if json_:
+        emit({"erased": bool(erased)})
+    else:
+        say("erased" if erased else "nothing on record under that name")
+    return 0

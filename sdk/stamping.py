@@ -1,0 +1,117 @@
+"""Marking as a policy asks for it: from the policy's layers and the state folder's keys to a marker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from clearmark.core import Action, Asset, Mark, Request
+
+if TYPE_CHECKING:
+    from clearmark.audits import Recorded
+    from clearmark.policies import Label, Marking, Policy
+    from clearmark.provenance import Marker
+    from clearmark.provenance.credentials import ManifestSigner
+    from clearmark.provenance.watermark import WatermarkCodec
+    from clearmark.sdk.home import Home
+
+__all__ = ["Stamp", "Stamper"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """One picture to mark: under which id, let out by which event, and under which action."""
+
+    asset: Asset
+    mark_id: str
+    event: Recorded
+    request: Request
+    action: Action = Action.ALLOW
+    source: str = "created"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamper:
+    """Marks pictures as `marking` asks. `signer` and `codec` are None where the policy has no such layer."""
+
+    marking: Marking
+    log: str
+    signer: ManifestSigner | None
+    codec: WatermarkCodec | None
+    trust_anchors: bytes | None = None
+    _markers: dict[Label | None, Marker] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def from_home(cls, home: Home, policy: Policy) -> Stamper:
+        """Read the keys that the policy's layers need.
+
+        Raises:
+            KeyUnavailable: one of them cannot be read.
+        """
+        from clearmark.provenance import ManifestSigner
+        from clearmark.provenance.watermark import get_codec
+
+        marking = policy.marking
+        return cls(
+            marking=marking,
+            log=home.ledger_name,
+            signer=ManifestSigner.from_pem(*home.signer) if marking.manifest else None,
+            codec=get_codec(marking.watermark.codec, home.watermark_key) if marking.watermark else None,
+            trust_anchors=home.trust_anchors,
+        )
+
+    @staticmethod
+    def new_mark_id() -> str:
+        """Return a mark id that no picture has yet."""
+        from clearmark.provenance import new_mark_id
+
+        return new_mark_id()
+
+    def stamp(self, stamps: Sequence[Stamp]) -> list[tuple[Asset, Mark]]:
+        """Mark the pictures, in order; none of them when one fails.
+
+        Raises:
+            MarkingFailed: as its subclasses say.
+        """
+        from clearmark.provenance import LedgerRef, MarkJob
+
+        groups: dict[Label | None, list[int]] = {}
+        for place, stamp in enumerate(stamps):
+            groups.setdefault(self.marking.label_for(stamp.action) or None, []).append(place)
+        done: dict[int, tuple[Asset, Mark]] = {}
+        for label, places in groups.items():
+            jobs = [
+                MarkJob(
+                    asset=stamp.asset,
+                    mark_id=stamp.mark_id,
+                    source=stamp.source,
+                    request_id=stamp.request.request_id,
+                    ledger=LedgerRef(
+                        event_id=stamp.event.event_id, leaf_hash=stamp.event.leaf_hash, log=self.log
+                    ),
+                    parents=(stamp.request.init_image,) if stamp.request.init_image else (),
+                )
+                for stamp in (stamps[place] for place in places)
+            ]
+            for place, marked in zip(places, self._marker(label).mark(jobs), strict=True):
+                done[place] = (marked.asset, marked.mark)
+        return [done[place] for place in range(len(stamps))]
+
+    def _marker(self, label: Label | None) -> Marker:
+        if label not in self._markers:
+            self._markers[label] = self._new_marker(label)
+        return self._markers[label]
+
+    def _new_marker(self, label: Label | None) -> Marker:
+        from clearmark.provenance import LabelSettings, Marker, MetadataSettings
+
+        marking = self.marking
+        return Marker(
+            signer=self.signer,
+            codec=self.codec,
+            label=LabelSettings(text=label.text, corner=label.position) if label else None,
+            metadata=MetadataSettings(aigc=marking.metadata.aigc) if marking.metadata else None,
+            training_mining={"ai_generative_training": marking.manifest.training} if marking.manifest else {},
+            trust_anchors_pem=self.trust_anchors,
+        )

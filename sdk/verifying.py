@@ -1,0 +1,100 @@
+"""One answer about a file: what its layers say, and what the ledger knows of the mark that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from clearmark.core.errors import Error
+from clearmark.sdk.results import Verified
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from clearmark.audits import Ledger
+    from clearmark.provenance import Verification, Verifier
+    from clearmark.sdk.home import Home
+
+__all__ = ["Inspector"]
+
+_UNKNOWN: dict[str, Any] = {"found": False, "event_id": None, "seq": None, "inclusion": "unknown"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspector:
+    """Verifies files; `ledger` is None where there is none to ask, as on a stranger's machine."""
+
+    verifier: Verifier
+    ledger: Ledger | None = None
+
+    @classmethod
+    def from_home(cls, home: Home, *, ledger: Ledger | None, trust: bytes = b"") -> Inspector:
+        """Trust the state folder's own authority, and whatever `trust` (PEM) adds."""
+        from clearmark.provenance import Verifier
+
+        anchors = (home.trust_anchors if home.exists else b"") + b"\n" + trust
+        return cls(
+            verifier=Verifier(
+                anchors if anchors.strip() else None, keys=(home.watermark_key,) if home.exists else ()
+            ),
+            ledger=ledger,
+        )
+
+    @classmethod
+    def open(cls, home: Home, *, trust: bytes = b"") -> Inspector:
+        """Open an inspector on a state folder that may or may not be there; nothing is made."""
+        from clearmark.sdk.studio import open_ledger
+
+        ledger = open_ledger(home, create=False) if home.database.exists() else None
+        return cls.from_home(home, ledger=ledger, trust=trust)
+
+    def inspect(self, files: Sequence[bytes]) -> list[Verified]:
+        """Verify encoded pictures, in order. Never raises for what a file holds."""
+        return [self._one(verification) for verification in self.verifier.verify(files)]
+
+    def _one(self, verification: Verification) -> Verified:
+        from clearmark.provenance import conclude
+
+        ledger = dict(_UNKNOWN) if self.ledger is None else _look_up(self.ledger, verification.mark_ids)
+        return Verified(
+            verification=verification,
+            ledger=ledger,
+            conclusion=conclude(verification, None if self.ledger is None else ledger),
+            exit_code=4 if ledger["inclusion"] == "failed" else verification.exit_code,
+        )
+
+    def close(self) -> None:
+        """Close the ledger, where there is one."""
+        if self.ledger is not None:
+            self.ledger.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _look_up(ledger: Ledger, mark_ids: Sequence[str]) -> dict[str, Any]:
+    """Find the decision that a mark leads to, and check its proof as a stranger would."""
+    for mark_id in mark_ids:
+        events = ledger.find_mark(mark_id)
+        if not events:
+            continue
+        # The first event of a mark is the decision that let the picture out; the others record the writing.
+        first = min(events, key=lambda event: event.seq)
+        try:
+            holds = ledger.receipt(first.event_id).verify(ledger.signer.verifier_key)
+        except Error:
+            holds = False
+        return {
+            "found": True,
+            "mark_id": mark_id,
+            "event_id": first.event_id,
+            "seq": first.seq,
+            "inclusion": "verified" if holds else "failed",
+        }
+    return dict(_UNKNOWN)
