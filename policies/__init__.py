@@ -1,4 +1,48 @@
-"""TODO"""
+"""What is decided: policy files, and verdicts from what was measured.
+
+>>> from clearmark.core import Observation, Request, Stage
+>>> from clearmark.policies import Inputs, Policy
+>>> policy = Policy.load("default")
+>>> verdict = policy.decide(Inputs.of(Stage.PROMPT, Request("a red apple"), Observation()))
+>>> verdict.action.word, verdict.reasons[0].rule  # no guard measured anything: fails closed
+('block', 'requires/deception@prompt')
+"""
 
 if not __name__.startswith("clearmark."):
     raise ImportError("import clearmark.policies, not policies: the bare name makes a second class object")
+
+from clearmark.policies.diagnostics import Diagnostic, InvalidPolicy
+from clearmark.policies.differences import Change, diff
+from clearmark.policies.explaining import explain
+from clearmark.policies.inputs import Inputs, Measurement, RequestFacts
+from clearmark.policies.linting import lint
+from clearmark.policies.marking import Label, Manifest, Marking, Metadata, Watermark
+from clearmark.policies.policy import Policy, profiles
+from clearmark.policies.rules import MINORS_CEILING, Rule, Threshold
+from clearmark.policies.schema import json_schema
+from clearmark.policies.testing import TestResult, run_tests
+
+__all__ = [
+    "MINORS_CEILING",
+    "Change",
+    "Diagnostic",
+    "Inputs",
+    "InvalidPolicy",
+    "Label",
+    "Manifest",
+    "Marking",
+    "Measurement",
+    "Metadata",
+    "Policy",
+    "RequestFacts",
+    "Rule",
+    "TestResult",
+    "Threshold",
+    "Watermark",
+    "diff",
+    "explain",
+    "json_schema",
+    "lint",
+    "profiles",
+    "run_tests",
+]

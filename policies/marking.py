@@ -1,0 +1,84 @@
+"""What a policy asks to be written into released pictures.
+
+Metadata, watermark and manifest are on unless a key that begins with `unsafe_` takes them out. The visible
+label is drawn on every picture (`show: always`) or where a verdict's action is `label` (`show: when-asked`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from clearmark.core import Action
+
+__all__ = ["Label", "Manifest", "Marking", "Metadata", "Watermark"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """A visible label: its words, and the corner in which it stands."""
+
+    text: str = "AI-generated"
+    position: str = "bottom-right"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """IPTC and XMP always; `aigc` adds the implicit label of GB 45438-2025 (China)."""
+
+    aigc: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watermark:
+    """The invisible watermark; `codec` is a codec's name or `auto`."""
+
+    codec: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The signed C2PA manifest. `training` is what it says on training with the picture."""
+
+    training: str = "notAllowed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marking:
+    """The layers of a released picture; False for a layer that is not written.
+
+    `label` is what every picture gets; `label_when_asked` what a picture gets whose verdict is `label`.
+    """
+
+    label: Label | Literal[False] = False
+    metadata: Metadata | Literal[False] = field(default_factory=Metadata)
+    watermark: Watermark | Literal[False] = field(default_factory=Watermark)
+    manifest: Manifest | Literal[False] = field(default_factory=Manifest)
+    label_when_asked: Label = field(default_factory=Label)
+
+    def label_for(self, action: Action) -> Label | Literal[False]:
+        """Return the label to draw on a picture that is released under `action`."""
+        return self.label_when_asked if action is Action.LABEL else self.label
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, as it stands in policy files."""
+        out: dict[str, Any] = {
+            "label": {
+                "show": "always" if self.label else "when-asked",
+                "text": self.label_when_asked.text,
+                "position": self.label_when_asked.position,
+            }
+        }
+        if self.metadata:
+            out["metadata"] = {"aigc": self.metadata.aigc}
+        else:
+            out["unsafe_no_metadata"] = True
+        if self.watermark:
+            out["watermark"] = {"codec": self.watermark.codec}
+        else:
+            out["unsafe_no_watermark"] = True
+        if self.manifest:
+            out["manifest"] = {"training": self.manifest.training}
+        else:
+            out["unsafe_no_manifest"] = True
+        return out
