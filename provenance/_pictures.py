@@ -57,7 +57,7 @@ def open_for_marking(data: bytes) -> Opened:
     Raises:
         MediaError: unreadable bytes, or an animation, of which only one frame would be marked.
     """
-    from clearmark.provenance.metadata.containers import get_xmp
+    from clearmark.provenance._containers import get_xmp
 
     picture = open_image(data)
     if getattr(picture, "n_frames", 1) > 1:

@@ -24,7 +24,9 @@ from clearmark.core.errors import (
 )
 from clearmark.core.marks import LabelMark, ManifestMark, Mark, MetadataMark, WatermarkMark
 from clearmark.core.pixels import open_image
+from clearmark.provenance._containers import set_xmp
 from clearmark.provenance._pictures import Encoding, Opened, encode, open_for_marking, rgb_pixels, with_pixels
+from clearmark.provenance._sources import source_type_uri
 from clearmark.provenance.credentials import (
     CredentialReader,
     LedgerRef,
@@ -32,11 +34,9 @@ from clearmark.provenance.credentials import (
     ManifestSpec,
     SoftBinding,
 )
-from clearmark.provenance.credentials.manifest import source_type_uri
 from clearmark.provenance.ids import is_mark_id
 from clearmark.provenance.labels import LabelSettings, draw_label
 from clearmark.provenance.metadata import MetadataSettings, read_metadata, write_metadata
-from clearmark.provenance.metadata.containers import set_xmp
 
 if TYPE_CHECKING:
     from PIL.Image import Image

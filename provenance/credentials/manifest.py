@@ -12,45 +12,22 @@ from typing import Any
 
 from clearmark.core.assets import Asset, Origin
 from clearmark.core.errors import UsageError
+from clearmark.provenance._sources import IPTC_SOURCES, source_type_uri
 
 __all__ = [
     "LEDGER_ASSERTION",
-    "SOURCE_TYPES",
     "SPEC_VERSION",
     "LedgerRef",
     "ManifestSpec",
     "SoftBinding",
-    "source_type_uri",
 ]
 
 SPEC_VERSION = "2.4"
 LEDGER_ASSERTION = "io.clearmark.ledger"
 """Our own assertion: the decision event that let this picture out, and the log that it stands in."""
 
-_IPTC = "http://cv.iptc.org/newscodes/digitalsourcetype/"
-SOURCE_TYPES: Mapping[str, str] = MappingProxyType(
-    {
-        "created": _IPTC + "trainedAlgorithmicMedia",
-        "altered": _IPTC + "compositeWithTrainedAlgorithmicMedia",
-    }
-)
-"""IPTC digital source type by how a picture was made. An upscaled picture is `altered`, too: a generative
-upscaler invents detail, which `algorithmicallyEnhanced` would not say."""
-
 _TRAINING_USES = ("allowed", "notAllowed", "constrained")
 _TRAINING_ENTRIES = ("ai_generative_training", "ai_training", "ai_inference", "data_mining")
-
-
-def source_type_uri(source: str) -> str:
-    """Return the IPTC URI for `created` or `altered`.
-
-    Raises:
-        UsageError: for another word.
-    """
-    try:
-        return SOURCE_TYPES[source]
-    except KeyError:
-        raise UsageError(f"source must be created or altered, not {source!r}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,7 +137,7 @@ class ManifestSpec:
             actions.append(
                 {
                     "action": "c2pa.addedText",
-                    "digitalSourceType": _IPTC + "algorithmicMedia",
+                    "digitalSourceType": IPTC_SOURCES + "algorithmicMedia",
                     "description": f"visible label: {self.label_text}",
                 }
             )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from clearmark.core.errors import MediaError
 from clearmark.core.pixels import MAX_BYTES
+from clearmark.provenance.credentials.certificates import may_sign_claims, signing_certificate
 from clearmark.provenance.credentials.codes import explain
 from clearmark.provenance.credentials.manifest import LEDGER_ASSERTION
+from clearmark.provenance.credentials.store import extract_store
 from clearmark.provenance.credentials.trust import context
 
 __all__ = ["ABSENT", "Check", "CredentialReader", "Credentials", "Ingredient"]
@@ -146,9 +149,23 @@ class CredentialReader:
             with reader:
                 if not reader.is_embedded() and store is None:
                     return _unreadable("manifest.inaccessible", "the manifest is kept elsewhere")
-                return _parse(json.loads(reader.json()))
+                return _second_look(_parse(json.loads(reader.json())), data, store)
         except (c2pa.C2paError, ValueError, TypeError, AttributeError, RecursionError, KeyError) as exc:
             return _unreadable("claim.malformed", f"{type(exc).__name__}: {exc}")
+
+
+def _second_look(credentials: Credentials, data: bytes, store: bytes | None) -> Credentials:
+    """Refuse the one thing that the library accepts and C2PA does not: a certificate for another purpose."""
+    try:
+        held = store if store is not None else extract_store(data)
+        allowed = held is not None and may_sign_claims(signing_certificate(held, credentials.manifest))
+    except MediaError:
+        allowed = False
+    if allowed or credentials.state == "invalid":
+        return credentials
+    code = "signingCredential.invalid"
+    check = Check(code=code, explanation=explain(code), passed=False)
+    return replace(credentials, state="invalid", validation=(check, *credentials.validation))
 
 
 def _unreadable(code: str, reason: str) -> Credentials:

@@ -13,8 +13,9 @@ from typing import Any
 
 from clearmark.core.errors import KeyUnavailable, SigningFailed
 from clearmark.core.marks import ManifestMark
+from clearmark.provenance._sources import source_type_uri
 from clearmark.provenance.credentials.keys import algorithm_of, load_key, signing_function
-from clearmark.provenance.credentials.manifest import ManifestSpec, source_type_uri
+from clearmark.provenance.credentials.manifest import ManifestSpec
 from clearmark.provenance.credentials.reader import CredentialReader, Credentials
 from clearmark.provenance.credentials.trust import context, pem_blocks
 

@@ -11,8 +11,8 @@ from clearmark.core.assets import Origin
 from clearmark.core.errors import MediaError, MetadataFailed
 from clearmark.core.marks import MetadataMark
 from clearmark.core.pixels import sniff
-from clearmark.provenance.credentials.manifest import source_type_uri
-from clearmark.provenance.metadata.containers import get_text, get_xmp, set_xmp
+from clearmark.provenance._containers import get_text, get_xmp, set_xmp
+from clearmark.provenance._sources import source_type_uri
 from clearmark.provenance.metadata.xmp import AIGC, IPTC_EXT, merge, parse
 
 __all__ = ["MetadataSettings", "read_metadata", "write_metadata"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from clearmark.core.errors import MediaError
-from clearmark.provenance.metadata.containers import MAX_PACKET
+from clearmark.provenance._containers import MAX_PACKET
 
 __all__ = ["AIGC", "IPTC_EXT", "merge", "parse"]
 

@@ -13,7 +13,15 @@ from collections.abc import Iterator
 from clearmark.core.errors import MediaError, MetadataFailed
 from clearmark.core.pixels import sniff
 
-__all__ = ["MAX_PACKET", "get_text", "get_xmp", "set_xmp"]
+__all__ = [
+    "MAX_PACKET",
+    "get_text",
+    "get_xmp",
+    "jpeg_segments",
+    "png_chunks",
+    "set_xmp",
+    "webp_chunks",
+]
 
 MAX_PACKET = 1024 * 1024
 """Largest XMP packet that is read, in bytes."""
@@ -34,11 +42,11 @@ def get_xmp(data: bytes) -> bytes | None:
     if kind == "image/png":
         return _png_xmp(data)
     if kind == "image/jpeg":
-        for marker, start, end in _jpeg_segments(data):
+        for marker, start, end in jpeg_segments(data):
             if marker == 0xE1 and data.startswith(_JPEG_HEADER, start):
                 return data[start + len(_JPEG_HEADER) : end]
         return None
-    for name, start, end in _webp_chunks(data):
+    for name, start, end in webp_chunks(data):
         if name == b"XMP ":
             return _bounded(data[start:end])
     return None
@@ -46,7 +54,7 @@ def get_xmp(data: bytes) -> bytes | None:
 
 def get_text(data: bytes, keyword: bytes) -> str | None:
     """Return the value of a PNG's `tEXt` chunk `keyword` (Latin-1 or, as many write it, UTF-8), or None."""
-    for name, start, end in _png_chunks(data):
+    for name, start, end in png_chunks(data):
         if name == b"tEXt" and data.startswith(keyword + b"\x00", start):
             value = _bounded(data[start + len(keyword) + 1 : end])
             try:
@@ -77,7 +85,7 @@ def _bounded(packet: bytes) -> bytes:
     return packet
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, start and end of each chunk's content."""
     position = 8
     for _ in range(_MAX_PARTS):
@@ -95,7 +103,7 @@ def _png_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _png_xmp(data: bytes) -> bytes | None:
-    for name, start, end in _png_chunks(data):
+    for name, start, end in png_chunks(data):
         if name == b"iTXt" and data.startswith(_PNG_KEYWORD + b"\x00", start):
             return _itxt_value(data[start + len(_PNG_KEYWORD) + 1 : end])
     return None
@@ -120,7 +128,7 @@ def _set_png(data: bytes, packet: bytes) -> bytes:
     body = b"iTXt" + _PNG_KEYWORD + b"\x00\x00\x00\x00\x00" + packet
     chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
     out = [data[:8]]
-    for name, start, end in _png_chunks(data):
+    for name, start, end in png_chunks(data):
         if name == b"iTXt" and data.startswith(_PNG_KEYWORD + b"\x00", start):
             continue
         out.append(data[start - 8 : end + 4])
@@ -129,7 +137,7 @@ def _set_png(data: bytes, packet: bytes) -> bytes:
     return b"".join(out)
 
 
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of the content of each segment before the picture's data."""
     position = 2
     for _ in range(_MAX_PARTS):
@@ -160,7 +168,7 @@ def _set_jpeg(data: bytes, packet: bytes) -> bytes:
     position = 2
     out = [data[:2]]
     head = True
-    for marker, start, end in _jpeg_segments(data):
+    for marker, start, end in jpeg_segments(data):
         is_xmp = marker == 0xE1 and data.startswith(_JPEG_HEADER, start)
         # JFIF and Exif want to be first; the packet follows them.
         if head and not (marker == 0xE0 or (marker == 0xE1 and data.startswith(b"Exif\x00", start))):
@@ -175,7 +183,7 @@ def _set_jpeg(data: bytes, packet: bytes) -> bytes:
     return b"".join(out)
 
 
-def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+def webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield name, start and end of each chunk's content; chunks are padded to even length."""
     (size,) = struct.unpack_from("<I", data, 4)
     if size + 8 > len(data):
@@ -194,7 +202,7 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _set_webp(data: bytes, packet: bytes) -> bytes:
-    chunks = [(name, data[start:end]) for name, start, end in _webp_chunks(data) if name != b"XMP "]
+    chunks = [(name, data[start:end]) for name, start, end in webp_chunks(data) if name != b"XMP "]
     if not chunks:
         raise MediaError("broken image/webp: no picture in it")
     name, content = chunks[0]

@@ -1,0 +1,64 @@
+"""What the tests of provenance share: development credentials, pictures, one marker with every layer."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clearmark.core import Asset, Origin
+from clearmark.provenance import LabelSettings, ManifestSigner, Marker, MetadataSettings, make_development_ca
+from clearmark.provenance.watermark import get_codec
+
+FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
+
+
+@pytest.fixture(scope="session")
+def development():
+    return make_development_ca()
+
+
+@pytest.fixture(scope="session")
+def signer(development):
+    return ManifestSigner.from_pem(development.chain_pem, development.key_pem)
+
+
+@pytest.fixture(scope="session")
+def pixels():
+    y, x = np.mgrid[:256, :256]
+    waves = [128 + 100 * np.sin(x / 30), 128 + 90 * np.cos(y / 25 + x / 80), (x + y) / 3]
+    return np.stack(waves, -1).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def encoded(pixels):
+    def encode(media_type="image/png", *, array=None, **options):
+        out = io.BytesIO()
+        Image.fromarray(pixels if array is None else array).save(out, FORMATS[media_type], **options)
+        return out.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def asset_of():
+    def make(data, media_type="image/png", *, origin=True):
+        made = Origin(
+            generator="reference", model="tiny", model_version="1", model_digest="sha256:" + "0" * 64
+        )
+        return Asset(data=data, media_type=media_type, origin=made if origin else None)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def marker(signer, development):
+    return Marker(
+        signer=signer,
+        codec=get_codec("dwt-dct-svd"),
+        label=LabelSettings(),
+        metadata=MetadataSettings(),
+        trust_anchors_pem=development.root_pem,
+    )
