@@ -1,0 +1,86 @@
+"""The words that we know: terms of the lists, and the common words of ordinary captions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+__all__ = ["Vocabulary"]
+
+_LONGEST = 18
+_MIN_TYPO = 5
+
+
+class Vocabulary:
+    """Common words (most frequent first), terms with their strength, and the other words of terms.
+
+    Answers membership, splits letters into words, and finds near misses of strong terms.
+    """
+
+    def __init__(
+        self, *, common: Iterable[str], terms: Mapping[str, str], words: Collection[str] = ()
+    ) -> None:
+        self._terms = dict(terms)
+        self._cost = {word: math.log(rank + 10) for rank, word in enumerate(common)}
+        self._known = frozenset({*self._terms, *self._cost, *words})
+        for word in (*self._terms, *words):
+            self._cost.setdefault(word, math.log(2000))
+        self._near: dict[str, str] = {}
+        for term, strength in sorted(self._terms.items()):
+            if strength == "strong" and len(term) >= _MIN_TYPO and term.isascii() and term.isalpha():
+                for key in _deletions(term):
+                    self._near.setdefault(key, term)
+
+    def __contains__(self, word: str) -> bool:
+        return word in self._known
+
+    def is_term(self, word: str, *, strong: bool = False) -> bool:
+        """Whether a list holds `word`, and as a strong term where `strong` is asked for."""
+        strength = self._terms.get(word)
+        return strength == "strong" if strong else strength is not None
+
+    def typo(self, word: str) -> str | None:
+        """Return the term that `word` misses by one letter dropped, added, changed or two swapped.
+
+        Symmetric deletes (Garbe, SymSpell, 2012): constant time for a word, whatever the number of terms.
+        The first letter must be right, as it is in most slips, and rarely is in chance neighbours.
+        """
+        if not _MIN_TYPO - 1 <= len(word) <= _LONGEST or not word.isascii() or not word.isalpha():
+            return None
+        for key in (word, *_deletions(word)):
+            term = self._near.get(key)
+            if term and term[0] == word[0] and abs(len(term) - len(word)) <= 1 and _slip(term, word):
+                return term
+        return None
+
+    def segment(self, letters: str) -> list[tuple[int, int]]:
+        """Split `letters` into the likeliest words: (start, end) of each. Unknown letters stand alone."""
+        best: list[tuple[float, int]] = [(0.0, 0)]
+        cost = self._cost
+        for end in range(1, len(letters) + 1):
+            choice = (best[end - 1][0] + 14.0, end - 1)
+            for start in range(max(0, end - _LONGEST), end):
+                price = cost.get(letters[start:end])
+                if price is not None and (total := best[start][0] + price) < choice[0]:
+                    choice = (total, start)
+            best.append(choice)
+        parts: list[tuple[int, int]] = []
+        end = len(letters)
+        while end:
+            start = best[end][1]
+            parts.append((start, end))
+            end = start
+        return parts[::-1]
+
+
+def _deletions(word: str) -> Sequence[str]:
+    return [word[:i] + word[i + 1 :] for i in range(1, len(word))]
+
+
+def _slip(term: str, word: str) -> bool:
+    """Whether one edit (Damerau: drop, add, change, swap) leads from `term` to `word`."""
+    first = 0
+    while first < min(len(term), len(word)) and term[first] == word[first]:
+        first += 1
+    a, b = term[first:], word[first:]
+    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])
