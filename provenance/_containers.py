@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from clearmark.core.errors import MediaError, MetadataFailed
 from clearmark.core.pixels import sniff
@@ -20,6 +20,7 @@ __all__ = [
     "jpeg_segments",
     "png_chunks",
     "set_xmp",
+    "strip_parts",
     "webp_chunks",
 ]
 
@@ -77,6 +78,30 @@ def set_xmp(data: bytes, packet: bytes) -> bytes:
     if kind == "image/jpeg":
         return _set_jpeg(data, packet)
     return _set_webp(data, packet)
+
+
+def strip_parts(data: bytes, *, png: Set[bytes], webp: Set[bytes], jpeg: Set[int]) -> bytes:
+    """Return the picture without the chunks or segments named; its pixels stay as they are.
+
+    Raises:
+        MediaError: when the container is broken.
+    """
+    kind = sniff(data)
+    if kind == "image/png":
+        kept = [data[start - 8 : end + 4] for name, start, end in png_chunks(data) if name not in png]
+        return data[:8] + b"".join(kept)
+    if kind == "image/jpeg":
+        out, position = [data[:2]], 2
+        for marker, _, end in jpeg_segments(data):
+            if marker not in jpeg:
+                out.append(data[position:end])
+            position = end
+        return b"".join([*out, data[position:]])
+    chunks = [
+        _webp_chunk(name, data[start:end]) for name, start, end in webp_chunks(data) if name not in webp
+    ]
+    body = b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
 def _bounded(packet: bytes) -> bytes:

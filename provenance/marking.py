@@ -118,6 +118,7 @@ class Marker:
         self._metadata = metadata
         self._encoding = encoding or Encoding()
         self._training_mining = training_mining
+        self._anchors = trust_anchors_pem
         self._reader = CredentialReader(trust_anchors_pem)
 
     def mark(self, jobs: Sequence[MarkJob]) -> list[Marked]:
@@ -206,7 +207,9 @@ class Marker:
     def _signed(self, step: _Step) -> _Step:
         if self._signer is None:
             return step
-        signed = self._signer.sign(step.data, step.media_type, self._spec(step))
+        signed = self._signer.sign(
+            step.data, step.media_type, self._spec(step), trust_anchors_pem=self._anchors
+        )
         return replace(step, data=signed.data, manifest=signed.mark)
 
     def _spec(self, step: _Step) -> ManifestSpec:

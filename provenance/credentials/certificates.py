@@ -1,7 +1,7 @@
 """The signer's certificate, and whether its purpose allows it to sign claims.
 
-The C2PA library accepts a certificate whose only purpose is time stamping. C2PA 2.4, section 14.5.1, does not:
-a claim signer has one of the purposes for claims, and never `anyExtendedKeyUsage`.
+The C2PA library accepts a certificate whose only purpose is time stamping. C2PA 2.4, section 14.5.1, does
+not: a claim signer has one of the purposes for claims, and never `anyExtendedKeyUsage`.
 """
 
 from __future__ import annotations

@@ -17,7 +17,10 @@ from clearmark.provenance.credentials.manifest import LEDGER_ASSERTION
 from clearmark.provenance.credentials.store import extract_store
 from clearmark.provenance.credentials.trust import context
 
-__all__ = ["ABSENT", "Check", "CredentialReader", "Credentials", "Ingredient"]
+__all__ = ["ABSENT", "UNREADABLE", "Check", "CredentialReader", "Credentials", "Ingredient"]
+
+UNREADABLE = "carried Content Credentials that could not be read"
+"""What a manifest says about an ingredient whose own manifest was too broken to be carried over."""
 
 _UNTRUSTED = "signingCredential.untrusted"
 _GROUPS: tuple[tuple[str, bool | None], ...] = (
@@ -260,7 +263,7 @@ def _ingredient(item: dict[str, Any]) -> Ingredient:
 
 def _ingredient_state(item: dict[str, Any]) -> str:
     if not item.get("active_manifest"):
-        return "absent"
+        return "invalid" if item.get("description") == UNREADABLE else "absent"
     checks = tuple(_checks(item.get("validation_results") or {}))
     failed = {check.code for check in checks if check.passed is False}
     if failed - {_UNTRUSTED} or not any(check.code == "claimSignature.validated" for check in checks):

@@ -11,12 +11,14 @@ from datetime import UTC, datetime
 from os import getpid
 from typing import Any
 
-from clearmark.core.errors import KeyUnavailable, SigningFailed
+from clearmark.core.assets import Asset
+from clearmark.core.errors import KeyUnavailable, MediaError, SigningFailed
 from clearmark.core.marks import ManifestMark
 from clearmark.provenance._sources import source_type_uri
 from clearmark.provenance.credentials.keys import algorithm_of, load_key, signing_function
 from clearmark.provenance.credentials.manifest import ManifestSpec
-from clearmark.provenance.credentials.reader import CredentialReader, Credentials
+from clearmark.provenance.credentials.reader import UNREADABLE, CredentialReader, Credentials
+from clearmark.provenance.credentials.store import strip_store
 from clearmark.provenance.credentials.trust import context, pem_blocks
 
 __all__ = ["ManifestSigner", "Signed"]
@@ -95,8 +97,12 @@ class ManifestSigner:
         """When the leaf certificate ends, UTC."""
         return self._certificate.not_valid_after_utc
 
-    def sign(self, data: bytes, media_type: str, spec: ManifestSpec) -> Signed:
+    def sign(
+        self, data: bytes, media_type: str, spec: ManifestSpec, *, trust_anchors_pem: bytes | None = None
+    ) -> Signed:
         """Sign what `spec` states into `data`, and read it back before it is returned.
+
+        `trust_anchors_pem` decides what is recorded about the signers of the ingredients.
 
         Raises:
             SigningFailed: when the certificate has ended, the key does not answer, the library refuses, or
@@ -112,9 +118,10 @@ class ManifestSigner:
         out = io.BytesIO()
         self._fault.error = None
         try:
-            builder = c2pa.Builder(spec.to_json(), context=context(None))
+            builder = c2pa.Builder(spec.to_json(), context=context(trust_anchors_pem))
             for asset, definition in spec.ingredients:
-                builder.add_ingredient(definition, asset.media_type, io.BytesIO(asset.data))
+                data_in, definition_in = _readable(asset, definition)
+                builder.add_ingredient(definition_in, asset.media_type, io.BytesIO(data_in))
             store = builder.sign(self._signer(), media_type, io.BytesIO(data), out)
         except c2pa.C2paError as exc:
             fault = self._fault.error
@@ -167,6 +174,20 @@ class ManifestSigner:
         except Exception as exc:
             self._fault.error = exc
             raise
+
+
+def _readable(asset: Asset, definition: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    """Take in an ingredient whose manifest is too broken to be kept: without it, and saying so.
+
+    The library would refuse such a picture, or forget in silence that it had a manifest.
+    """
+    found = CredentialReader().read(asset.data, asset.media_type)
+    if found.state != "invalid" or found.manifest:
+        return asset.data, definition
+    try:
+        return strip_store(asset.data), {**definition, "description": UNREADABLE}
+    except MediaError as exc:
+        raise SigningFailed(f"an input picture is broken: {exc}", hint="encode it anew") from exc
 
 
 def _chain(chain_pem: bytes) -> bytes:

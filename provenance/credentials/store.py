@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 from clearmark.core.errors import MediaError
 from clearmark.core.pixels import sniff
-from clearmark.provenance._containers import jpeg_segments, png_chunks, webp_chunks
+from clearmark.provenance._containers import jpeg_segments, png_chunks, strip_parts, webp_chunks
 
-__all__ = ["MAX_STORE", "extract_store"]
+__all__ = ["MAX_STORE", "extract_store", "strip_store"]
 
 MAX_STORE = 32 * 1024 * 1024
 """Largest manifest store that is looked at, in bytes."""
@@ -54,3 +54,12 @@ def _jpeg_parts(data: bytes) -> Iterator[bytes]:
             joined += data[start + 16 : end]
     if joined:
         yield bytes(joined)
+
+
+def strip_store(data: bytes) -> bytes:
+    """Return the picture without its manifest store.
+
+    Raises:
+        MediaError: when the container is broken.
+    """
+    return strip_parts(data, png={b"caBX"}, webp={b"C2PA"}, jpeg={0xEB})
