@@ -3,7 +3,7 @@
 The language is the Common Expression Language as the Rust package `common-expression-language` reads it,
 over four names: `request`, `scores`, `facts`, `stage`. CEL has no loops and no side effects; length, nesting
 and the number of macros are bounded here, so a condition costs microseconds. Names are checked against what
-can exist: a condition on `scores.sexaul` would otherwise fail at every request instead of once, in the editor.
+can exist: a condition on `scores.sexaul` would otherwise fail at every request, not once in the editor.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong with a condition, and at which character."""
+    """What is wrong with a condition, and at which character; None where all of it is meant."""
 
-    at: int
+    at: int | None
     message: str
 
 
@@ -121,7 +121,7 @@ def categories(source: str) -> tuple[str, ...]:
 def inspect_condition(source: str) -> list[Problem]:
     """Return everything that is wrong with a condition."""
     if len(source) > MAX_CHARS:
-        return [Problem(0, f"longer than {MAX_CHARS:,} characters")]
+        return [Problem(None, f"longer than {MAX_CHARS:,} characters")]
     stream = list(tokens(source))
     bounds = _bounds(stream)
     if bounds:
@@ -158,7 +158,7 @@ def _bounds(stream: list[Token]) -> list[Problem]:
 def _syntax(source: str, message: str) -> Problem:
     match = re.search(r"<input>:(\d+):(\d+):\s*(?:Syntax error: )?([^\n]*)", message)
     if match is None:
-        return Problem(0, "not CEL")
+        return Problem(None, "not CEL")
     lines = source.split("\n")
     line = min(int(match[1]), len(lines))
     at = sum(len(text) + 1 for text in lines[: line - 1]) + int(match[2]) - 1
@@ -243,9 +243,9 @@ def _trial(program: Any, stream: list[Token]) -> list[Problem]:
         except (KeyError, ZeroDivisionError, OverflowError):
             continue
         except (ValueError, TypeError, RuntimeError) as exc:
-            return [Problem(0, f"cannot be evaluated: {str(exc).splitlines()[0][:120]}")]
+            return [Problem(None, f"cannot be evaluated: {str(exc).splitlines()[0][:120]}")]
         if not isinstance(outcome, bool):
-            return [Problem(0, f"must be true or false, not {type(outcome).__name__}")]
+            return [Problem(None, f"must be true or false, not {type(outcome).__name__}")]
     return []
 
 

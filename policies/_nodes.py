@@ -35,15 +35,15 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]{1,30}|[0-9]{1,30}(?:\.[0-9]{0,30})?)(?:[eE
 class Node:
     """A node. `value` is a tuple of nodes for a `list`, of (key, value) pairs for a `map`, else the scalar.
 
-    `line` and `col` count from 1. `exact` says that the text stands in the file as it is, on one line and
-    from `col` on, so that a position inside the text is a position in the file.
+    `line` and `col` count from 1. Where the text stands in the file as it is, on one line, `text_col` is
+    where it begins (behind a quote), so that a position in the text is one in the file; else it is 0.
     """
 
     kind: str
     value: Any
     line: int
     col: int
-    exact: bool = False
+    text_col: int = 0
 
 
 class _Stop(Exception):
@@ -123,20 +123,22 @@ class _Reader:
         if event.tag is not None:
             self.fault(event.start_mark, "tags (!…) are not allowed")
 
-    def _node(self, kind: str, value: Any, event: Any, *, exact: bool = False, shift: int = 0) -> Node:
+    def _node(self, kind: str, value: Any, event: Any, *, text_at: int = -1) -> Node:
         self.count += 1
         if self.count > MAX_NODES:
             self.fault(event.start_mark, f"more than {MAX_NODES:,} values")
             raise _Stop
         mark = event.start_mark
-        return Node(kind, value, mark.line + 1, mark.column + 1 + shift, exact)
+        return Node(
+            kind, value, mark.line + 1, mark.column + 1, mark.column + 1 + text_at if text_at >= 0 else 0
+        )
 
     def _scalar(self, event: Any) -> Node:
         text: str = event.value
         start, end = event.start_mark.index, event.end_mark.index
         if event.style is not None and event.style != "":
             exact = event.style in "'\"" and self.text[start + 1 : end - 1] == text
-            return self._node("str", text, event, exact=exact, shift=1 if exact else 0)
+            return self._node("str", text, event, text_at=1 if exact else -1)
         if _NULL.match(text):
             return self._node("null", None, event)
         if _BOOL.match(text):
@@ -145,7 +147,7 @@ class _Reader:
             return self._node("int", int(text), event)
         if _FLOAT.match(text):
             return self._node("float", float(text), event)
-        return self._node("str", text, event, exact=self.text[start:end] == text)
+        return self._node("str", text, event, text_at=0 if self.text[start:end] == text else -1)
 
     def _pairs(self, items: list[Node]) -> tuple[tuple[Node, Node], ...]:
         seen: dict[str, Node] = {}

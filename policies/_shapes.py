@@ -37,9 +37,11 @@ class Faults:
         self.source = source
         self.found: list[Diagnostic] = []
 
-    def add(self, node: Node, path: str, message: str, *, offset: int = 0, severity: str = "error") -> None:
-        """Note a fault at `node`, `offset` characters into its text where that stands in the file as is."""
-        col = node.col + offset if node.exact else node.col
+    def add(
+        self, node: Node, path: str, message: str, *, offset: int | None = None, severity: str = "error"
+    ) -> None:
+        """Note a fault at `node`, or `offset` characters into its text where the file has it as it is."""
+        col = node.col if offset is None or not node.text_col else node.text_col + offset
         self.found.append(Diagnostic(self.source, node.line, col, path, message, severity))
 
 
@@ -76,14 +78,15 @@ class Text:
             _mismatch(node, path, faults, wanted)
             return None
         text: str = node.value
-        if len(text) > self.longest:
-            faults.add(node, path, f"longer than {self.longest:,} characters")
-            return None
         if not text.strip():
             faults.add(node, path, f"must be {self.what}, not empty text")
             return None
-        if self.pattern and not re.fullmatch(self.pattern, text):
+        # the pattern first, as it says more; the bound keeps it from long work
+        if self.pattern and len(text) <= 1000 and not re.fullmatch(self.pattern, text):
             faults.add(node, path, f"{text[:80]!r} is not {self.what}")
+            return None
+        if len(text) > self.longest:
+            faults.add(node, path, f"longer than {self.longest:,} characters")
             return None
         if self.inspect is not None:
             before = len(faults.found)
