@@ -39,7 +39,7 @@ _SOURCES = {
 def conclude(verification: Verification, ledger: Mapping[str, Any] | None = None) -> str:
     """Say what is known about a picture and what is not.
 
-    `ledger` is what the ledger answered for the mark ids, `{found, event_id, seq, inclusion}`; None when
+    `ledger` is what the ledger answered: `{found, mark_id, event_id, seq, inclusion}`; None when
     it was not asked.
     """
     if verification.problem and verification.credentials.state == "absent":
@@ -126,6 +126,12 @@ def _ledger(verification: Verification, ledger: Mapping[str, Any] | None) -> lis
     if not ledger.get("found"):
         return [
             "This ledger holds no decision for its mark: it was marked elsewhere, or the mark is borrowed."
+        ]
+    named = ledger.get("mark_id") or verification.mark_ids[0]
+    if named not in verification.bound_mark_ids:
+        return [
+            f"A statement in it that anybody can copy names the mark {named}, which this ledger knows; "
+            "nothing ties this picture to that record."
         ]
     where = f"The ledger holds the decision that let it out (event {ledger.get('event_id')}"
     where += f", number {ledger['seq']})" if ledger.get("seq") is not None else ")"

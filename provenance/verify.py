@@ -57,6 +57,17 @@ class Verification:
         return tuple(dict.fromkeys(name for name in named if is_mark_id(name)))
 
     @property
+    def bound_mark_ids(self) -> frozenset[str]:
+        """The mark ids that something ties to this picture: its pixels, or a manifest of a trusted signer.
+
+        Metadata can be copied onto any picture, and anybody can sign with a certificate of one's own.
+        """
+        named = {found.mark_id for found in self.watermarks}
+        if self.credentials.state == "trusted":
+            named |= {self.credentials.mark_id, *(value for _, value in self.credentials.bindings)}
+        return frozenset(name for name in named if is_mark_id(name))
+
+    @property
     def contradictions(self) -> tuple[str, ...]:
         """An intact manifest names a watermark, and the pixels carry another one of the same kind."""
         if self.credentials.state not in {"trusted", "valid"}:

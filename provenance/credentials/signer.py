@@ -84,6 +84,29 @@ class ManifestSigner:
             timestamp_url=timestamp_url,
         )
 
+    @classmethod
+    def from_callback(
+        cls, chain_pem: bytes, sign: Callable[[bytes], bytes], *, timestamp_url: str = ""
+    ) -> ManifestSigner:
+        """Make a signer whose key is elsewhere: `sign` gets the bytes to sign and returns the signature.
+
+        The digest follows the key: SHA-256 for P-256 and RSA (PSS, salt of 32 bytes), SHA-384 for P-384,
+        SHA-512 for P-521; Ed25519 takes the bytes as they are. What `sign` raises becomes the cause of the
+        `SigningFailed`.
+
+        Raises:
+            KeyUnavailable: when the chain does not parse, or its key is of a kind that C2PA does not allow.
+        """
+        from cryptography import x509
+
+        certificate = x509.load_pem_x509_certificates(_chain(chain_pem))[0]
+        return cls(
+            chain_pem=chain_pem,
+            sign=sign,
+            algorithm=algorithm_of(certificate.public_key()),
+            timestamp_url=timestamp_url,
+        )
+
     @property
     def name(self) -> str:
         """The signer's common name, as verifiers show it."""

@@ -118,6 +118,18 @@ def test_recompression_leaves_the_watermark(verifier, marked):
     assert "holds no decision" in conclude(found, {"found": False})
 
 
+def test_a_borrowed_mark_is_not_called_a_record(encoded, asset_of, marked):
+    forger = make_development_ca()
+    signer = ManifestSigner.from_pem(forger.chain_pem, forger.key_pem)
+    stolen = MarkJob(asset=asset_of(encoded()), mark_id=marked.mark.id, ledger=LEDGER)
+    forged = Marker(signer=signer, metadata=MetadataSettings()).mark([stolen])[0].asset
+    found = Verifier().verify([forged])[0]
+    assert found.mark_ids == (marked.mark.id,)
+    assert "nothing ties this picture to that record" in conclude(found, ANSWER)
+    trusting = Verifier(forger.root_pem).verify([forged])[0]
+    assert "proves that it is on record" in conclude(trusting, ANSWER)
+
+
 def test_nothing_proves_nothing(verifier, encoded):
     found = verifier.verify([encoded()])[0]
     assert found.exit_code == 5
