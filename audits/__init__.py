@@ -1,4 +1,51 @@
-"""TODO"""
+"""What is remembered: the ledger of events, its receipts, and the program that checks them without us.
+
+>>> from clearmark.audits import Ledger, NoteSigner
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 if not __name__.startswith("clearmark."):
     raise ImportError("import clearmark.audits, not audits: the bare name makes a second class object")
+
+if TYPE_CHECKING:
+    from clearmark.audits.ledger import (
+        Check,
+        Checkpoint,
+        Erased,
+        Ledger,
+        LedgerReport,
+        NoteSigner,
+        NoteVerifier,
+        Receipt,
+        Recorded,
+        StoredEvent,
+    )
+
+__all__ = [
+    "Check",
+    "Checkpoint",
+    "Erased",
+    "Ledger",
+    "LedgerReport",
+    "NoteSigner",
+    "NoteVerifier",
+    "Receipt",
+    "Recorded",
+    "StoredEvent",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # SQLAlchemy and cryptography take a while to load, so the ledger is resolved when it is first used.
+    if name in __all__:
+        import importlib
+
+        return getattr(importlib.import_module("clearmark.audits.ledger"), name)
+    raise AttributeError(f"module 'clearmark.audits' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,27 @@
+"""The ledger: event v1 in a Merkle tree with signed checkpoints and receipts (RFC 6962, C2SP formats).
+
+>>> from clearmark.audits.ledger import Ledger, NoteSigner
+>>> signer = NoteSigner.generate("example.com/pictures")
+>>> with Ledger.open("ledger.db", signer=signer, vault_key=os.urandom(32)) as ledger:
+...     ledger.append([Event(kind="request.received", request_id="r-1")])
+"""
+
+from __future__ import annotations
+
+from clearmark.audits.ledger._ledger import Ledger
+from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, NoteVerifier
+from clearmark.audits.ledger._receipts import Receipt
+from clearmark.audits.ledger._records import Check, Erased, LedgerReport, Recorded, StoredEvent
+
+__all__ = [
+    "Check",
+    "Checkpoint",
+    "Erased",
+    "Ledger",
+    "LedgerReport",
+    "NoteSigner",
+    "NoteVerifier",
+    "Receipt",
+    "Recorded",
+    "StoredEvent",
+]

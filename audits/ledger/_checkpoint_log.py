@@ -1,0 +1,120 @@
+"""The checkpoints outside the database: a file that only grows, one JSON line per signed note.
+
+A database that was rolled back or rewritten contradicts it. It is worth most on another disk or host than the
+database; a copy from time to time is enough.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from clearmark.core.errors import LedgerUnavailable
+
+__all__ = ["CheckpointLog"]
+
+MAX_LINE = 200_000
+TAIL = 262_144
+
+
+class CheckpointLog:
+    """The file at `path`; made, with mode 0600, by the first note."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, note: str, *, sync: bool = False) -> None:
+        """Add a note; with `sync` it is on the disk when this returns.
+
+        Raises:
+            LedgerUnavailable: when it cannot be written; a half-written line is taken back.
+        """
+        line = json.dumps({"note": note}, ensure_ascii=False).encode() + b"\n"
+        try:
+            handle = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_APPEND, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                end = os.fstat(handle).st_size
+                if end and os.pread(handle, 1, end - 1) != b"\n":
+                    end = _whole_lines(handle, end)
+                    os.ftruncate(handle, end)
+                try:
+                    if os.write(handle, line) != len(line):
+                        raise OSError(28, "the disk is full")
+                    if sync:
+                        os.fsync(handle)
+                except OSError:
+                    os.ftruncate(handle, end)
+                    raise
+            finally:
+                os.close(handle)
+        except OSError as exc:
+            raise LedgerUnavailable(
+                f"the checkpoint log {self.path} cannot be written: {exc.strerror}",
+                hint="the events are on record, but not acknowledged; free some space and send them again",
+            ) from exc
+
+    def sync(self) -> None:
+        """Bring what was added to the disk."""
+        try:
+            handle = os.open(self.path, os.O_RDWR)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise LedgerUnavailable(
+                f"the checkpoint log {self.path} cannot be written: {exc.strerror}", hint="check the disk"
+            ) from exc
+
+    def notes(self) -> Iterator[str | None]:
+        """Yield every note, and None for a line that holds none. A line cut short by a crash is left out."""
+        try:
+            with self.path.open("rb") as stream:
+                while line := stream.readline(MAX_LINE):
+                    if not line.endswith(b"\n") and len(line) < MAX_LINE:
+                        return
+                    yield _note(line)
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise LedgerUnavailable(f"the checkpoint log {self.path} cannot be read: {exc.strerror}") from exc
+
+    def last(self) -> str | None:
+        """Return the last whole note, if any."""
+        try:
+            with self.path.open("rb") as stream:
+                end = stream.seek(0, os.SEEK_END)
+                stream.seek(max(0, end - TAIL))
+                lines = stream.read().split(b"\n")[:-1]
+        except FileNotFoundError:
+            return None
+        except OSError as exc:
+            raise LedgerUnavailable(f"the checkpoint log {self.path} cannot be read: {exc.strerror}") from exc
+        return next((note for line in reversed(lines) if (note := _note(line)) is not None), None)
+
+
+def _note(line: bytes) -> str | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    note = row.get("note") if isinstance(row, dict) else None
+    return note if isinstance(note, str) else None
+
+
+def _whole_lines(handle: int, end: int) -> int:
+    """Return the length of the file up to its last newline."""
+    at = end
+    while at > 0:
+        start = max(0, at - 65_536)
+        found = os.pread(handle, at - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        at = start
+    return 0

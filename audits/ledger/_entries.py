@@ -1,0 +1,141 @@
+"""From an event to what is recorded of it: checked, completed, hashed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from clearmark.audits.ledger._merkle import hash_leaf
+from clearmark.audits.ledger._records import Recorded
+from clearmark.audits.ledger._vault import COMMITMENT, DataKey, Vault
+from clearmark.core.errors import UsageError
+from clearmark.core.events import Event
+
+__all__ = ["MAX_ENVELOPE", "MAX_PERSONAL", "Entry", "record"]
+
+MAX_ENVELOPE = 1 << 20
+"""Longest recorded event, in bytes."""
+
+MAX_PERSONAL = 64 << 20
+"""Most bytes of personal data of one event."""
+
+MAX_MARKS = 10_000
+_TOKEN = re.compile(r"[!-~]{1,200}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
+
+@dataclass
+class Entry:
+    """One event on its way into the ledger. `envelope` and `leaf` are there once it is prepared."""
+
+    event: Event
+    envelope: bytes = b""
+    leaf: bytes = b""
+    _sealed: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, event: Event) -> Entry:
+        """Check an event; without personal data it is complete at once.
+
+        Raises:
+            UsageError: when it is not an event that can be recorded.
+        """
+        _check(event)
+        made = cls(event)
+        # Stand-ins of the right length: what is wrong with an event must show before it joins a group.
+        made._complete(dict.fromkeys(event.personal, COMMITMENT + "0" * 64) if event.personal else None)
+        return made
+
+    def prepare(self, key_of: Callable[[bytes], DataKey], vault: Vault) -> None:
+        """Seal the personal data under the key that `key_of` returns, and complete the event."""
+        event = self.event
+        if not event.personal:
+            return
+        kind, name = ("subject", event.subject) if event.subject else ("request", event.request_id)
+        key = key_of(vault.reference(kind, name))
+        values = {name: bytes(value) for name, value in sorted(event.personal.items())}
+        self._complete({name: key.commit(event.event_id, name, value) for name, value in values.items()})
+        self._sealed = [
+            {
+                "name": name,
+                "key_id": key.key_id,
+                "sealed": key.seal(event.event_id, name, value),
+                "erasure": None,
+            }
+            for name, value in values.items()
+        ]
+
+    def row(self, seq: int) -> dict[str, Any]:
+        """Return the row of the event table."""
+        event = self.event
+        return {
+            "seq": seq,
+            "event_id": event.event_id,
+            "ts_us": event.ts_us,
+            "tenant": event.tenant,
+            "kind": event.kind,
+            "request_id": event.request_id,
+            "envelope": self.envelope,
+            "leaf_hash": self.leaf,
+        }
+
+    def personal_rows(self, seq: int) -> list[dict[str, Any]]:
+        """Return the rows of the table of personal data."""
+        return [{"seq": seq, **row} for row in self._sealed]
+
+    def _complete(self, personal: dict[str, str] | None) -> None:
+        event = self.event
+        body = dict(event.body)
+        if personal is not None:
+            body["personal"] = personal
+        if event.mark_ids:
+            body["mark_ids"] = list(dict.fromkeys(event.mark_ids))
+        self.envelope = event.envelope(body)
+        if len(self.envelope) > MAX_ENVELOPE:
+            raise UsageError(
+                f"an event of {len(self.envelope):,} bytes; at most {MAX_ENVELOPE:,} are recorded",
+                hint="put large values into `personal`, or store their digest",
+            )
+        self.leaf = hash_leaf(self.envelope)
+
+
+def record(entry: Entry, seq: int) -> Recorded:
+    """Return the record of a prepared entry at its place."""
+    event = entry.event
+    return Recorded(seq=seq, event_id=event.event_id, leaf_hash=entry.leaf.hex(), ts_us=event.ts_us)
+
+
+def _check(event: Event) -> None:
+    # Frozen dataclasses do not check types, and what is recorded comes from outside.
+    marks, body, personal = event.mark_ids, event.body, event.personal
+    for what, token in (("event_id", event.event_id), ("kind", event.kind), *(("mark id", m) for m in marks)):
+        if not _is_text(token, 200) or not _TOKEN.fullmatch(token):
+            raise UsageError(f"the {what} of an event must be 1 to 200 visible ASCII characters")
+    for what, text in (("request_id", event.request_id), ("tenant", event.tenant)):
+        if not _is_text(text, 200) or not text or not text.isprintable():
+            raise UsageError(f"the {what} of an event must be 1 to 200 printable characters")
+    if type(event.ts_us) is not int or not 0 <= event.ts_us < 2**53:
+        raise UsageError("ts_us must be microseconds since 1970")
+    if len(marks) > MAX_MARKS:
+        raise UsageError(f"an event has at most {MAX_MARKS:,} marks")
+    if "personal" in body or list(body.get("mark_ids", marks)) != list(marks):
+        raise UsageError("the ledger itself writes `personal` and `mark_ids` into the body of an event")
+    if not _is_text(event.subject, 2000):
+        raise UsageError("the subject of an event must be text of at most 2,000 characters")
+    for name, value in personal.items():
+        if not _is_text(name, 100) or not _NAME.fullmatch(name):
+            raise UsageError("a name of personal data must be 1 to 100 letters, digits, dots, dashes")
+        if not _is_bytes(value):
+            raise UsageError(f"the personal value {name!r} must be bytes")
+    if sum(len(value) for value in personal.values()) > MAX_PERSONAL:
+        raise UsageError(f"an event has at most {MAX_PERSONAL:,} bytes of personal data")
+
+
+def _is_text(value: object, most: int) -> bool:
+    return isinstance(value, str) and len(value) <= most
+
+
+def _is_bytes(value: object) -> bool:
+    return isinstance(value, bytes | bytearray)

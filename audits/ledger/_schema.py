@@ -1,0 +1,123 @@
+"""The tables of a ledger, and the triggers that refuse to change what stands in them.
+
+The triggers keep honest programs from mistakes. Against somebody who owns the database only the signed
+checkpoints help, which is why they are also kept outside it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+__all__ = ["CHECKPOINT", "EVENT", "FORMAT", "MARK", "META", "METADATA", "PERSONAL", "SUBJECT_KEY", "TILE"]
+
+FORMAT = "1"
+"""The version of these tables, kept in `meta`."""
+
+METADATA = MetaData()
+
+_BIG = BigInteger().with_variant(Integer, "sqlite")
+
+META = Table(
+    "meta",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+EVENT = Table(
+    "event",
+    METADATA,
+    Column("seq", _BIG, primary_key=True, autoincrement=False),
+    Column("event_id", Text, nullable=False, unique=True),
+    Column("ts_us", BigInteger, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("envelope", LargeBinary, nullable=False),
+    Column("leaf_hash", LargeBinary, nullable=False),
+    Index("event_request", "request_id"),
+    Index("event_kind_time", "kind", "ts_us"),
+)
+"""One row per event; `seq` is its index in the tree, from 0. `envelope` is what is hashed."""
+
+MARK = Table(
+    "mark",
+    METADATA,
+    Column("mark_id", Text, primary_key=True),
+    Column("seq", _BIG, ForeignKey("event.seq"), primary_key=True, autoincrement=False),
+    Index("mark_seq", "seq"),
+    sqlite_with_rowid=False,
+)
+"""From a mark in a picture to the events about it; the envelope holds the same ids."""
+
+TILE = Table(
+    "tile",
+    METADATA,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", _BIG, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""Complete tiles of 256 hashes (C2SP tlog-tiles); what is right of them is made from the events."""
+
+CHECKPOINT = Table(
+    "checkpoint",
+    METADATA,
+    Column("size", _BIG, primary_key=True, autoincrement=False),
+    Column("note", Text, nullable=False),
+)
+
+SUBJECT_KEY = Table(
+    "subject_key",
+    METADATA,
+    Column("reference", LargeBinary, primary_key=True),
+    Column("key_id", Text, nullable=False, unique=True),
+    Column("wrapped", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""One wrapped data key per subject. Erasing a subject deletes the row."""
+
+PERSONAL = Table(
+    "personal",
+    METADATA,
+    Column("seq", _BIG, ForeignKey("event.seq"), primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("key_id", Text, index=True),
+    Column("sealed", LargeBinary),
+    Column("erasure", Text, index=True),
+)
+"""Sealed personal values. Erasing leaves a row without key and bytes, with the id of the erasure event."""
+
+APPEND_ONLY = ("event", "mark", "tile", "checkpoint", "meta")
+"""The tables whose rows never change and never go."""
+
+
+def sqlite_triggers() -> list[str]:
+    """Return the statements that make the triggers in SQLite."""
+    made = [
+        f"CREATE TRIGGER {table}_no_{action} BEFORE {action} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+        for table in APPEND_ONLY
+        for action in ("update", "delete")
+    ]
+    refuse = "BEGIN SELECT RAISE(ABORT, 'personal data can only be erased'); END"
+    return [
+        *made,
+        f"CREATE TRIGGER personal_no_delete BEFORE delete ON personal {refuse}",
+        "CREATE TRIGGER personal_no_update BEFORE update ON personal WHEN OLD.erasure IS NOT NULL "
+        "OR NEW.sealed IS NOT NULL OR NEW.key_id IS NOT NULL OR NEW.erasure IS NULL "
+        f"OR NEW.seq <> OLD.seq OR NEW.name <> OLD.name {refuse}",
+        "CREATE TRIGGER subject_key_no_update BEFORE update ON subject_key "
+        "BEGIN SELECT RAISE(ABORT, 'a data key can only be deleted'); END",
+    ]

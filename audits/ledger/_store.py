@@ -1,0 +1,135 @@
+"""A database that holds a ledger: connections, transactions, and what its errors mean."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, Select, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from clearmark.audits.ledger._schema import EVENT, TILE
+from clearmark.audits.ledger._tree import TILE_HEIGHT, TILE_WIDTH, Tree
+from clearmark.core.errors import LedgerError, LedgerTampered
+
+__all__ = ["Store"]
+
+CACHED_TILES = 128
+
+
+class Store(ABC):
+    """One database. `reading` and `writing` give connections inside a transaction."""
+
+    engine: Engine
+    name: str
+    """What messages call it: a path, or a host and database without credentials."""
+
+    def __init__(self) -> None:
+        self._tiles: dict[tuple[int, int], bytes] = {}
+
+    @abstractmethod
+    def explain(self, exc: Exception) -> LedgerError:
+        """Say what an error of the database means, in our words."""
+
+    @abstractmethod
+    def create(self) -> None:
+        """Make the tables where they are missing."""
+
+    @abstractmethod
+    def lock(self, conn: Connection) -> None:
+        """Make this writing transaction the only one until it ends."""
+
+    @abstractmethod
+    def inspect(self, conn: Connection) -> Iterator[str]:
+        """Run the database's own checks, and compare its tables and triggers; yield what is wrong."""
+
+    @abstractmethod
+    def walk(self, conn: Connection, query: Select[Any]) -> Iterator[Sequence[Any] | LedgerError]:
+        """Yield the raw rows of `query` in their order, and an error in place of the first unreadable row."""
+
+    def insert_events(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert rows of the event table."""
+        conn.execute(EVENT.insert(), rows)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Give a connection that sees one state of the database.
+
+        Raises:
+            LedgerError: in place of every error of the database.
+        """
+        try:
+            with self.engine.connect() as conn, conn.begin():
+                yield conn
+        except SQLAlchemyError as exc:
+            raise self.explain(exc) from exc
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Give a connection in the one writing transaction; it is durable when the block ends.
+
+        Raises:
+            LedgerError: in place of every error of the database; nothing of the block is then on record.
+        """
+        try:
+            with self.engine.connect().execution_options(clearmark_write=True) as conn, conn.begin():
+                self.lock(conn)
+                yield conn
+        except SQLAlchemyError as exc:
+            raise self.explain(exc) from exc
+
+    def size(self, conn: Connection) -> int:
+        """Return the number of events."""
+        last = conn.execute(select(func.max(EVENT.c.seq))).scalar()
+        return 0 if last is None else last + 1
+
+    def load_tree(self, conn: Connection, size: int | None = None) -> Tree:
+        """Return the tree over the first `size` events, or all."""
+
+        def edge(level: int, start: int, count: int) -> Sequence[bytes]:
+            if level == 0:
+                query = select(EVENT.c.leaf_hash).where(EVENT.c.seq >= start).order_by(EVENT.c.seq)
+            else:
+                query = (
+                    select(TILE.c.root)
+                    .where(TILE.c.level == level - 1, TILE.c.number >= start)
+                    .order_by(TILE.c.number)
+                )
+            return [bytes(item) for item in conn.execute(query.limit(count)).scalars()]
+
+        total = self.size(conn) if size is None else size
+        return Tree.load(total, edge=edge, read_tile=lambda level, number: self.tile(level, number, conn))
+
+    def tile(self, level: int, number: int, conn: Connection | None = None) -> bytes:
+        """Return the 256 hashes of a complete tile.
+
+        Raises:
+            LedgerTampered: when it is missing.
+        """
+        known = self._tiles.get((level, number))
+        if known is not None:
+            return known
+        query = select(TILE.c.hashes).where(TILE.c.level == level, TILE.c.number == number)
+        if conn is not None and not conn.closed:
+            found = conn.execute(query).scalar()
+        else:
+            with self.reading() as own:
+                found = own.execute(query).scalar()
+        if not isinstance(found, bytes):
+            first = number * TILE_WIDTH << TILE_HEIGHT * level
+            raise LedgerTampered(f"tile {number} of level {level} (events from {first}) is missing")
+        if len(self._tiles) >= CACHED_TILES:
+            self._tiles.pop(next(iter(self._tiles)), None)
+        self._tiles[level, number] = found
+        return found
+
+
+def one(conn: Connection, query: Select[Any]) -> Row[Any] | None:
+    """Return the first row, if any."""
+    return conn.execute(query).first()

@@ -1,0 +1,327 @@
+"""The one way into the ledger: group commit across threads, one transaction per group, durable before return.
+
+A thread that appends puts its events into a queue and waits for the commit lock. Whoever holds the lock
+commits everything queued so far in one transaction, so that many threads share one sync of the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy.exc import IntegrityError
+
+from clearmark.audits.ledger._checkpoint_log import CheckpointLog
+from clearmark.audits.ledger._entries import Entry, record
+from clearmark.audits.ledger._merkle import hash_leaf
+from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
+from clearmark.audits.ledger._records import Erased, Recorded
+from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, MARK, PERSONAL, SUBJECT_KEY, TILE
+from clearmark.audits.ledger._store import Store
+from clearmark.audits.ledger._tree import Tree
+from clearmark.audits.ledger._vault import DataKey, Vault
+from clearmark.core.errors import Error, LedgerError, LedgerTampered, LedgerUnavailable
+from clearmark.core.events import Event
+from clearmark.core.ids import uuid7
+
+__all__ = ["Writer"]
+
+MAX_GROUP = 1000
+"""Most events of one group commit; a single larger append is a group of its own."""
+
+MAX_PARAMETERS = 500
+_CACHED_KEYS = 1024
+
+
+@dataclass
+class _Job:
+    entries: list[Entry]
+    result: list[Recorded] = field(default_factory=list)
+    error: Error | None = None
+    done: bool = False
+
+
+class Writer:
+    """Appends to one store. `tree` is the state that the last commit left, or that `refresh` found."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        signer: NoteSigner,
+        vault: Vault,
+        log: CheckpointLog | None,
+        checkpoint_every_s: float,
+    ) -> None:
+        self._store = store
+        self._signer = signer
+        self._vault = vault
+        self._log = log
+        self._every = checkpoint_every_s
+        self._signed_at = -float("inf")
+        self._queue: deque[_Job] = deque()
+        self._lock = threading.Lock()
+        self._keys: dict[str, DataKey] = {}
+        self._pid = os.getpid()
+        self.tree = Tree.load(0, edge=lambda *_: [], read_tile=store.tile)
+
+    def append(self, events: Sequence[Event]) -> list[Recorded]:
+        """Record events and return once they are durable, in order; see `Ledger.append`."""
+        job = _Job([Entry.of(event) for event in events])
+        if not job.entries:
+            return []
+        self._refuse_after_fork()
+        self._queue.append(job)
+        with self._lock:
+            # Somebody else's commit may have carried this job along while it waited.
+            while not job.done:
+                self._commit_group()
+        if job.error is not None:
+            raise job.error
+        return job.result
+
+    def refresh(self) -> Tree:
+        """Return the tree as it is in the database now, also after other processes wrote to it."""
+        with self._store.reading() as conn:
+            tree = self.tree
+            if self._store.size(conn) != tree.size:
+                self.tree = tree = self._store.load_tree(conn)
+        return tree
+
+    def checkpoint(self) -> Checkpoint:
+        """Sign the present tree head, or return the signature that it already has."""
+        self._refuse_after_fork()
+        with self._lock:
+            with self._store.writing() as conn:
+                tree = self._current(conn)
+                known = conn.execute(select(CHECKPOINT.c.note).where(CHECKPOINT.c.size == tree.size)).scalar()
+                if known is None:
+                    head = self._sign(conn, tree)
+                else:
+                    head = parse_checkpoint(known, self._signer.verifier)
+                    if head.root != tree.root().hex():
+                        raise LedgerTampered(f"the checkpoint at {tree.size} contradicts the events")
+            self.tree = tree
+            if self._log is not None:
+                if known is None:
+                    self._log.append(head.note, sync=True)
+                else:
+                    self._log.sync()
+        return head
+
+    def erase(self, kind: str, name: str, *, request_id: str, tenant: str) -> Erased:
+        """Destroy the key of a subject, its sealed values, and record that; see `Ledger.erase`."""
+        self._refuse_after_fork()
+        reference = self._vault.reference(kind, name)
+        event_id = uuid7()
+        with self._lock:
+            with self._store.writing() as conn:
+                key_id = conn.execute(
+                    select(SUBJECT_KEY.c.key_id).where(SUBJECT_KEY.c.reference == reference)
+                ).scalar()
+                count = 0
+                if key_id is not None:
+                    owned = PERSONAL.c.key_id == key_id
+                    count = conn.execute(select(func.count()).select_from(PERSONAL).where(owned)).scalar_one()
+                    conn.execute(
+                        update(PERSONAL).where(owned).values(sealed=None, key_id=None, erasure=event_id)
+                    )
+                    conn.execute(delete(SUBJECT_KEY).where(SUBJECT_KEY.c.reference == reference))
+                event = Event(
+                    kind="erasure",
+                    request_id=request_id or event_id,
+                    tenant=tenant,
+                    body={"values": count},
+                    event_id=event_id,
+                )
+                job = _Job([Entry.of(event)])
+                tree, note = self._write(conn, [job], lookup=False)
+            self.tree = tree
+            if key_id is not None:
+                self._keys.pop(key_id, None)
+            self._publish(note)
+        return Erased(event=job.result[0], values=count)
+
+    def _commit_group(self) -> None:
+        jobs = self._take()
+        try:
+            # Ids repeat only when somebody retries, so the first attempt does not look for them.
+            for lookup in (False, True):
+                try:
+                    with self._store.writing() as conn:
+                        tree, note = self._write(conn, jobs, lookup=lookup)
+                except LedgerError as exc:
+                    if not lookup and isinstance(exc.__cause__, IntegrityError):
+                        continue
+                    raise
+                break
+            self.tree = tree
+            self._publish(note)
+        except Error as exc:
+            for job in jobs:
+                job.error = job.error or exc
+        except BaseException:
+            unavailable = LedgerUnavailable("the ledger was interrupted while it wrote", hint="send it again")
+            for job in jobs:
+                job.error = job.error or unavailable
+            raise
+        finally:
+            for job in jobs:
+                job.done = True
+
+    def _take(self) -> list[_Job]:
+        jobs, total = [self._queue.popleft()], 0
+        total = len(jobs[0].entries)
+        while self._queue and total + len(self._queue[0].entries) <= MAX_GROUP:
+            jobs.append(self._queue.popleft())
+            total += len(jobs[-1].entries)
+        return jobs
+
+    def _write(self, conn: Connection, jobs: Sequence[_Job], *, lookup: bool) -> tuple[Tree, str | None]:
+        """Insert what is new of `jobs` and fill in their results; return the new tree and its signed head."""
+        tree = self._current(conn)
+        keys: dict[bytes, DataKey] = {}
+        for job in jobs:
+            job.result, job.error = [], None
+            try:
+                for entry in job.entries:
+                    entry.prepare(lambda reference: self._key(conn, reference, keys), self._vault)
+            except LedgerTampered as exc:
+                job.error = exc
+        known = self._lookup(conn, jobs) if lookup else {}
+        fresh: list[Entry] = []
+        at = tree.size
+        for job in jobs:
+            mine: list[Entry] = []
+            for entry in job.entries if job.error is None else ():
+                recorded = known.get(entry.event.event_id)
+                if recorded is None:
+                    recorded = record(entry, at + len(mine))
+                    known[recorded.event_id] = recorded
+                    mine.append(entry)
+                elif recorded.leaf_hash != entry.leaf.hex() and not _only_erased(conn, recorded, entry):
+                    job.error = LedgerError(
+                        f"event {recorded.event_id} is already on record with other content",
+                        hint="an event id names one event; make a new one for a new event",
+                    )
+                    break
+                job.result.append(recorded)
+            if job.error is None:
+                fresh += mine
+                at += len(mine)
+            else:
+                for entry in mine:
+                    del known[entry.event.event_id]
+        if not fresh:
+            return tree, None
+        return self._insert(conn, tree, fresh)
+
+    def _insert(self, conn: Connection, tree: Tree, fresh: Sequence[Entry]) -> tuple[Tree, str | None]:
+        start = tree.size
+        tree, tiles = tree.extend(entry.leaf for entry in fresh)
+        self._store.insert_events(conn, [entry.row(start + at) for at, entry in enumerate(fresh)])
+        marks = [
+            {"mark_id": mark, "seq": start + at}
+            for at, entry in enumerate(fresh)
+            for mark in dict.fromkeys(entry.event.mark_ids)
+        ]
+        personal = [row for at, entry in enumerate(fresh) for row in entry.personal_rows(start + at)]
+        if marks:
+            conn.execute(MARK.insert(), marks)
+        if personal:
+            conn.execute(PERSONAL.insert(), personal)
+        if tiles:
+            conn.execute(
+                TILE.insert(),
+                [
+                    {"level": tile.level, "number": tile.number, "hashes": tile.hashes, "root": tile.root}
+                    for tile in tiles
+                ],
+            )
+        if time.monotonic() - self._signed_at < self._every:
+            return tree, None
+        note = self._sign(conn, tree).note
+        self._signed_at = time.monotonic()
+        return tree, note
+
+    def _sign(self, conn: Connection, tree: Tree) -> Checkpoint:
+        head = Checkpoint(origin=self._signer.name, size=tree.size, root=tree.root().hex())
+        note = self._signer.sign(head.text)
+        conn.execute(CHECKPOINT.insert(), {"size": head.size, "note": note})
+        return Checkpoint(origin=head.origin, size=head.size, root=head.root, note=note)
+
+    def _publish(self, note: str | None) -> None:
+        if note is not None and self._log is not None:
+            self._log.append(note)
+
+    def _current(self, conn: Connection) -> Tree:
+        if self._store.size(conn) == self.tree.size:
+            return self.tree
+        return self._store.load_tree(conn)
+
+    def _key(self, conn: Connection, reference: bytes, keys: dict[bytes, DataKey]) -> DataKey:
+        """Return the data key of a subject, made on first use.
+
+        It is read in every transaction: another process may have erased it.
+        """
+        if reference in keys:
+            return keys[reference]
+        query = select(SUBJECT_KEY.c.key_id, SUBJECT_KEY.c.wrapped).where(
+            SUBJECT_KEY.c.reference == reference
+        )
+        row = conn.execute(query).first()
+        if row is None:
+            made, wrapped = self._vault.make(uuid7())
+            conn.execute(
+                SUBJECT_KEY.insert(), {"reference": reference, "key_id": made.key_id, "wrapped": wrapped}
+            )
+        else:
+            known = self._keys.get(row.key_id)
+            made = known or self._vault.unwrap(row.key_id, row.wrapped)
+            if len(self._keys) < _CACHED_KEYS:
+                self._keys[row.key_id] = made
+        keys[reference] = made
+        return made
+
+    def _lookup(self, conn: Connection, jobs: Sequence[_Job]) -> dict[str, Recorded]:
+        ids = iter({entry.event.event_id for job in jobs for entry in job.entries})
+        found: dict[str, Recorded] = {}
+        while chunk := list(islice(ids, MAX_PARAMETERS)):
+            query = select(EVENT.c.seq, EVENT.c.event_id, EVENT.c.leaf_hash, EVENT.c.ts_us)
+            for row in conn.execute(query.where(EVENT.c.event_id.in_(chunk))):
+                found[row.event_id] = Recorded(
+                    seq=row.seq, event_id=row.event_id, leaf_hash=bytes(row.leaf_hash).hex(), ts_us=row.ts_us
+                )
+        return found
+
+    def _refuse_after_fork(self) -> None:
+        if os.getpid() != self._pid:
+            raise LedgerUnavailable(
+                "this ledger was opened before the process was forked", hint="open it again in the child"
+            )
+
+
+def _only_erased(conn: Connection, recorded: Recorded, entry: Entry) -> bool:
+    """Tell whether an event differs from the recorded one only because its personal data was erased since."""
+    if not entry.event.personal:
+        return False
+    erased = select(func.count()).select_from(PERSONAL)
+    erased = erased.where(PERSONAL.c.seq == recorded.seq, PERSONAL.c.erasure.is_not(None))
+    if not conn.execute(erased).scalar():
+        return False
+    stored = conn.execute(select(EVENT.c.envelope).where(EVENT.c.seq == recorded.seq)).scalar_one()
+    if hash_leaf(stored).hex() != recorded.leaf_hash:
+        return False
+    old: dict[str, Any] = json.loads(stored)
+    new: dict[str, Any] = json.loads(entry.envelope)
+    old["body"]["personal"] = dict.fromkeys(old["body"]["personal"])
+    new["body"]["personal"] = dict.fromkeys(new["body"]["personal"])
+    return old == new

@@ -1,0 +1,252 @@
+"""What every store of a ledger must do. A test class inherits `LedgerContract` and gives `database`."""
+
+import os
+import threading
+
+import pytest
+
+from clearmark.audits import Ledger, NoteSigner, Receipt
+from clearmark.core import Event
+from clearmark.core.errors import KeyUnavailable, LedgerError, UsageError
+
+SIGNER = NoteSigner.generate("example.com/pictures")
+VAULT_KEY = os.urandom(32)
+
+
+def event(number=0, **values):
+    return Event(
+        **{"kind": "output.decided", "request_id": f"r-{number}", "body": {"number": number}, **values}
+    )
+
+
+class LedgerContract:
+    """Tests that hold for every database. `database` is a fixture: a fresh, empty place for a ledger."""
+
+    def open(self, database, **options):
+        return Ledger.open(database, **{"signer": SIGNER, "vault_key": VAULT_KEY, **options})
+
+    def test_what_is_appended_is_there_in_order(self, database):
+        with self.open(database) as ledger:
+            assert ledger.size == 0
+            first = ledger.append([event(0), event(1)])
+            second = ledger.append([event(2)])
+            assert ledger.append([]) == []
+            assert [record.seq for record in first + second] == [0, 1, 2]
+        with self.open(database) as ledger:
+            assert ledger.size == 3
+            assert [stored.body["number"] for stored in ledger.events()] == [0, 1, 2]
+            assert ledger.append([event(3)])[0].seq == 3
+            assert ledger.verify().ok
+
+    def test_same_event_twice_is_one_event(self, database):
+        once = event(7, personal={"prompt": b"an apple"}, subject="user-1")
+        with self.open(database) as ledger:
+            first = ledger.append([once])
+            assert ledger.append([once]) == first
+            assert ledger.append([once, event(8), once])[0] == first[0]
+            assert ledger.size == 2
+        with self.open(database) as ledger:
+            assert ledger.append([once]) == first
+            assert ledger.verify().ok
+
+    def test_same_id_with_other_content_is_refused_whole(self, database):
+        one = event(1)
+        with self.open(database) as ledger:
+            ledger.append([one])
+            with pytest.raises(LedgerError, match="other content"):
+                ledger.append([event(5), event(2, event_id=one.event_id)])
+            assert ledger.size == 1
+            assert ledger.append([event(3)])[0].seq == 1
+            assert ledger.verify().ok
+
+    def test_one_bad_append_does_not_harm_its_neighbours(self, database):
+        one = event(1)
+        with self.open(database) as ledger:
+            ledger.append([one])
+            failed, done = [], []
+
+            def work(number):
+                try:
+                    new = event(number, event_id=one.event_id) if number % 5 == 0 else event(number)
+                    done.extend(ledger.append([new]))
+                except LedgerError:
+                    failed.append(number)
+
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(5, 45)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert len(failed) == 8
+            assert sorted(record.seq for record in done) == list(range(1, 33))
+            assert ledger.verify().ok
+
+    def test_many_threads_lose_and_double_nothing(self, database):
+        per_thread = 12
+        with self.open(database) as ledger:
+            results = [[] for _ in range(16)]
+
+            def work(place):
+                for number in range(per_thread):
+                    results[place] += ledger.append([event(place * 100 + number), event(number)])
+
+            threads = [threading.Thread(target=work, args=(place,)) for place in range(16)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            flat = [record for result in results for record in result]
+            assert sorted(record.seq for record in flat) == list(range(16 * per_thread * 2))
+            for result in results:
+                assert [record.seq for record in result] == sorted(record.seq for record in result)
+            for record in flat[::17]:
+                assert ledger.get(record.event_id).seq == record.seq
+            assert ledger.verify().ok
+
+    def test_two_ledgers_on_one_database_take_turns(self, database):
+        with self.open(database) as one, self.open(database) as two:
+            for number in range(20):
+                assert (one if number % 3 else two).append([event(number)])[0].seq == number
+            assert two.size == one.size == 20
+            assert one.receipt(two.append([event(20)])[0].event_id).verify(SIGNER.verifier_key)
+            assert two.verify().ok
+
+    def test_receipts_hold_and_stay_the_same(self, database):
+        with self.open(database) as ledger:
+            records = [ledger.append([event(number)])[0] for number in range(5)]
+            records += ledger.append([event(number) for number in range(600)])
+            receipts = {record.seq: ledger.receipt(record.event_id) for record in records[::37]}
+            for seq, receipt in receipts.items():
+                stored = ledger.get(receipt.event_id)
+                assert (receipt.seq, receipt.leaf_hash) == (seq, stored.leaf_hash)
+                assert receipt.verify(SIGNER.verifier_key, envelope=stored.envelope)
+                assert Receipt.parse(receipt.text) == receipt == Receipt.from_dict(receipt.to_dict())
+        with self.open(database) as ledger:
+            for receipt in receipts.values():
+                assert ledger.receipt(receipt.event_id) == receipt
+
+    def test_receipts_without_a_checkpoint_per_commit(self, database):
+        with self.open(database, checkpoint_every_s=3600) as ledger:
+            records = [ledger.append([event(number)])[0] for number in range(9)]
+            assert ledger.receipt(records[0].event_id).tree_size == 1
+            assert ledger.receipt(records[4].event_id).tree_size == 9
+            ledger.append([event(9)])
+        with self.open(database) as ledger:
+            assert ledger.verify().ok
+            assert ledger.checkpoint().size == 10
+            assert ledger.stats()["checkpoints"] == 3
+
+    def test_an_empty_ledger_has_a_checkpoint(self, database):
+        with self.open(database) as ledger:
+            head = ledger.checkpoint()
+            assert (head.size, head.origin) == (0, "example.com/pictures")
+            assert ledger.checkpoint() == head
+            assert ledger.verify().ok
+
+    def test_finding(self, database):
+        with self.open(database) as ledger:
+            ledger.append([event(1, mark_ids=("00ff", "11ff")), event(2, kind="mark.written", ts_us=50)])
+            ledger.append([event(1, mark_ids=("00ff",), kind="mark.checked", tenant="acme", ts_us=70)])
+            assert [found.seq for found in ledger.find_mark("00ff")] == [0, 2]
+            assert ledger.find_mark("00ff")[0].mark_ids == ("00ff", "11ff")
+            assert ledger.find_mark("' OR 1=1 --") == []
+            assert [found.seq for found in ledger.find_request("r-1")] == [0, 2]
+            assert [found.seq for found in ledger.events(kind="mark.")] == [1, 2]
+            assert [found.seq for found in ledger.events(kind="mark.written")] == [1]
+            assert [found.seq for found in ledger.events(tenant="acme")] == [2]
+            assert [found.seq for found in ledger.events(since=50, until=70)] == [1]
+            with pytest.raises(LedgerError, match="no event"):
+                ledger.get("nothing")
+
+    def test_personal_data_is_read_back_and_erased(self, database):
+        prompt = b"a portrait of Ada Lovelace at her desk"
+        with self.open(database) as ledger:
+            mine = ledger.append([event(1, personal={"prompt": prompt, "actor": b"ada"}, subject="ada")])[0]
+            other = ledger.append([event(2, personal={"prompt": b"a tree"}, subject="ben")])[0]
+            assert ledger.personal(mine.event_id) == {"actor": b"ada", "prompt": prompt}
+            assert prompt not in ledger.get(mine.event_id).envelope
+            receipt = ledger.receipt(mine.event_id)
+            erased = ledger.erase("ada")
+            assert erased.values == 2
+            assert ledger.get(erased.event.event_id).kind == "erasure"
+            assert ledger.personal(mine.event_id) == {"actor": None, "prompt": None}
+            assert ledger.personal(other.event_id) == {"prompt": b"a tree"}
+            assert ledger.receipt(mine.event_id) == receipt
+            assert receipt.verify(SIGNER.verifier_key)
+            assert ledger.verify().ok
+            # A new event of the same person gets a new key; the old values stay gone.
+            again = ledger.append([event(3, personal={"prompt": b"a cat"}, subject="ada")])[0]
+            assert ledger.personal(again.event_id) == {"prompt": b"a cat"}
+            assert ledger.erase("nobody").values == 0
+            assert ledger.verify().ok
+
+    def test_retry_after_erasure_is_still_the_same_event(self, database):
+        once = event(7, personal={"prompt": b"an apple"}, subject="user-1")
+        with self.open(database) as ledger:
+            first = ledger.append([once])
+            ledger.erase("user-1")
+            assert ledger.append([once]) == first
+            assert ledger.personal(once.event_id) == {"prompt": None}
+            assert ledger.verify().ok
+
+    def test_personal_data_without_a_subject_belongs_to_its_request(self, database):
+        with self.open(database) as ledger:
+            one = ledger.append([event(1, personal={"prompt": b"x"})])[0]
+            two = ledger.append([event(2, personal={"prompt": b"y"})])[0]
+            assert ledger.erase_request("r-1").values == 1
+            assert ledger.personal(one.event_id) == {"prompt": None}
+            assert ledger.personal(two.event_id) == {"prompt": b"y"}
+
+    def test_other_keys_do_not_open_it(self, database):
+        self.open(database).close()
+        with pytest.raises(KeyUnavailable, match="signed by another key"):
+            self.open(database, signer=NoteSigner.generate("example.com/pictures"))
+        with pytest.raises(KeyUnavailable, match="vault key"):
+            self.open(database, vault_key=os.urandom(32))
+        with pytest.raises(KeyUnavailable, match="32 bytes"):
+            self.open(database, vault_key=b"short")
+
+    @pytest.mark.parametrize(
+        "values",
+        [
+            {"kind": ""},
+            {"kind": "with space"},
+            {"event_id": "x" * 201},
+            {"tenant": "two\nlines"},
+            {"request_id": ""},
+            {"ts_us": -1},
+            {"ts_us": 1.5},
+            {"mark_ids": ("",)},
+            {"body": {"personal": {}}},
+            {"body": {"score": 0.5}},
+            {"body": {"lone": "\ud800"}},
+            {"body": {"large": "x" * (1 << 20)}},
+            {"personal": {"prompt": "text"}},
+            {"personal": {"": b""}},
+            {"subject": None},
+        ],
+    )
+    def test_what_cannot_be_recorded_is_refused_before_anything_is_written(self, database, values):
+        with self.open(database) as ledger:
+            with pytest.raises(UsageError):
+                ledger.append([event(1), event(**values)])
+            assert ledger.size == 0
+
+    def test_unusual_text_is_recorded(self, database):
+        odd = 'quote" back\\slash é 東京 \U0001f34e \x7f'
+        with self.open(database) as ledger:
+            record = ledger.append(
+                [event(1, tenant='Müller & "Söhne" 東京 🍎', body={"text": odd, "é": [None, True]})]
+            )[0]
+            assert ledger.get(record.event_id).body["text"] == odd
+            assert ledger.receipt(record.event_id).verify(SIGNER.verifier_key)
+            ledger.append([event(2, subject="\ud800", personal={"prompt": b"\x00\xff"})])
+            assert ledger.verify().ok
+
+    def test_stats(self, database):
+        with self.open(database) as ledger:
+            ledger.append([event(1), event(2, mark_ids=("aa",), personal={"p": b"1"}, subject="s")])
+            stats = ledger.stats()
+            assert stats["events"] == 2
+            assert stats["by_kind"] == {"output.decided": 2}
+            assert (stats["marks"], stats["personal"], stats["subjects"], stats["erased"]) == (1, 1, 1, 0)
