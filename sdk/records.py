@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clearmark.sdk.checking import Decision
 
 __all__ = [
+    "ANONYMOUS",
     "TERMINAL_KINDS",
     "decided",
     "generation_completed",
@@ -25,6 +26,9 @@ __all__ = [
     "result_closed",
     "result_failed",
 ]
+
+ANONYMOUS = "anonymous"
+"""The actor of a request that names none."""
 
 TERMINAL_KINDS = ("result.released", "result.refused", "result.failed")
 """The kinds that end a request. Every `request.received` is followed by exactly one of them."""
@@ -214,6 +218,7 @@ def _event(
         tenant=request.tenant,
         body=body,
         personal=personal or {},
-        subject=f"{request.tenant}/{request.actor}",
+        # Nobody's data in particular is kept under a key of its own request, and erased with it.
+        subject="" if request.actor == ANONYMOUS else f"{request.tenant}/{request.actor}",
         mark_ids=mark_ids,
     )

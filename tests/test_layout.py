@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = (
-    "audits", "benchmarks", "core", "generation", "guardrails", "policies", "provenance", "sdk", "service",
-)  # fmt: skip
+ROOMS = ("audits", "benchmarks", "core", "generation", "guardrails", "policies", "provenance", "sdk")
 SHIPPED = {".py", ".yaml", ".json", ".txt", ".npz", ".onnx", ".safetensors", ".md"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import deque
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -68,7 +69,7 @@ def show(
         elif request is not None:
             stored = list(ledger.find_request(request))
         else:
-            stored = list(ledger.events(kind=kind))[-limit:]
+            stored = list(deque(ledger.events(kind=kind), maxlen=limit))
     if not stored or stored[0] is None:
         raise LedgerError("no such event on record", hint="clearmark ledger show lists the latest")
     documents = [json.loads(item.envelope) for item in stored]
@@ -109,7 +110,7 @@ def prove(
     """Print the receipt of an event: a proof that a stranger checks with one small file."""
     with _open(home) as ledger:
         receipt = ledger.receipt(event)
-        key = ledger.signer.verifier_key
+        key = ledger.verifier_key
     if out_file is not None:
         out_file.write_text(receipt.text)
     if json_:
@@ -129,7 +130,7 @@ def checkpoint(home: HomeOption = None, json_: JsonOption = False) -> int:
     """Print the latest signed tree head."""
     with _open(home) as ledger:
         latest = ledger.checkpoint()
-        key = ledger.signer.verifier_key
+        key = ledger.verifier_key
     if json_:
         emit(
             {
@@ -155,9 +156,9 @@ def erase(
 ) -> int:
     """Make one person's data unreadable for good. Every proof stays valid."""
     with _open(home) as ledger:
-        erased = ledger.erase(f"{tenant}/{subject}")
+        erased = ledger.erase(f"{tenant}/{subject}", tenant=tenant)
     if json_:
-        emit({"erased": bool(erased)})
+        emit({"erased": erased.values, "event_id": erased.event.event_id, "seq": erased.event.seq})
     else:
-        say("erased" if erased else "nothing on record under that name")
+        say(f"{erased.values} values erased, on record as event {erased.event.seq}")
     return 0
