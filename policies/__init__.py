@@ -11,14 +11,17 @@
 if not __name__.startswith("clearmark."):
     raise ImportError("import clearmark.policies, not policies: the bare name makes a second class object")
 
+from clearmark.policies._sources import profiles
 from clearmark.policies.diagnostics import Diagnostic, InvalidPolicy
 from clearmark.policies.differences import Change, diff
 from clearmark.policies.explaining import explain
+from clearmark.policies.holding import PolicyHolder, Reload
 from clearmark.policies.inputs import Inputs, Measurement, RequestFacts
 from clearmark.policies.linting import lint
 from clearmark.policies.marking import Label, Manifest, Marking, Metadata, Watermark
-from clearmark.policies.policy import Policy, profiles
-from clearmark.policies.rules import MINORS_CEILING, Rule, Threshold
+from clearmark.policies.policy import Policy
+from clearmark.policies.replaying import Replay, replay
+from clearmark.policies.rules import MINORS_CEILING, Override, Rule, Threshold
 from clearmark.policies.schema import json_schema
 from clearmark.policies.testing import TestResult, run_tests
 
@@ -33,7 +36,11 @@ __all__ = [
     "Marking",
     "Measurement",
     "Metadata",
+    "Override",
     "Policy",
+    "PolicyHolder",
+    "Reload",
+    "Replay",
     "RequestFacts",
     "Rule",
     "TestResult",
@@ -44,5 +51,6 @@ __all__ = [
     "json_schema",
     "lint",
     "profiles",
+    "replay",
     "run_tests",
 ]

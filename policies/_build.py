@@ -8,25 +8,19 @@ from typing import Any
 
 from clearmark.core import Action, Stage, micro
 from clearmark.policies._conditions import categories
+from clearmark.policies._content import Content
 from clearmark.policies.marking import Label, Manifest, Marking, Metadata, Watermark
 from clearmark.policies.messages import REASONS, ReasonText
-from clearmark.policies.rules import MINORS, MINORS_CEILING, Rule, Threshold
+from clearmark.policies.rules import MINORS, MINORS_CEILING, Override, Rule, Threshold
 
-__all__ = [
-    "build_marking",
-    "build_reasons",
-    "build_requires",
-    "build_rules",
-    "build_thresholds",
-    "unsafe_keys",
-]
+__all__ = ["RETENTION", "build_content", "required", "unsafe_keys"]
 
 RETENTION: Mapping[str, str] = MappingProxyType({"default": "P6M"})
 """Six months unless a policy says otherwise: the shortest that one of the laws we know asks for (China,
 Labelling Measures, article 9)."""
 
 
-def build_thresholds(values: Mapping[str, Any]) -> Mapping[Stage, Mapping[str, Threshold]]:
+def _thresholds(values: Mapping[str, Any]) -> Mapping[Stage, Mapping[str, Threshold]]:
     """Return the thresholds of every stage; `sexual/minors` is there even where the file does not name it."""
     out: dict[Stage, Mapping[str, Threshold]] = {}
     for stage in Stage:
@@ -50,7 +44,7 @@ def build_thresholds(values: Mapping[str, Any]) -> Mapping[Stage, Mapping[str, T
     return MappingProxyType(out)
 
 
-def build_requires(values: Mapping[str, Any]) -> Mapping[Stage, tuple[str, ...]]:
+def required(values: Mapping[str, Any]) -> Mapping[Stage, tuple[str, ...]]:
     """Return the categories that must have been measured at every stage.
 
     Where a stage is not named, those with a threshold in the file. The prompt stage always needs
@@ -66,7 +60,7 @@ def build_requires(values: Mapping[str, Any]) -> Mapping[Stage, tuple[str, ...]]
     return MappingProxyType(out)
 
 
-def build_rules(values: Mapping[str, Any]) -> tuple[Rule, ...]:
+def _rules(values: Mapping[str, Any]) -> tuple[Rule, ...]:
     """Return the rules in file order."""
     return tuple(
         Rule(
@@ -90,7 +84,7 @@ def _category(condition: str) -> str:
     return found[0] if len(found) == 1 else ""
 
 
-def build_reasons(values: Mapping[str, Any]) -> Mapping[str, ReasonText]:
+def _reasons(values: Mapping[str, Any]) -> Mapping[str, ReasonText]:
     """Return the reason of every category: the file's words over our own."""
     out = dict(REASONS)
     for category, row in values.get("reasons", {}).items():
@@ -104,7 +98,7 @@ def build_reasons(values: Mapping[str, Any]) -> Mapping[str, ReasonText]:
     return MappingProxyType(out)
 
 
-def build_marking(values: Mapping[str, Any]) -> Marking:
+def _marking(values: Mapping[str, Any]) -> Marking:
     """Return the marking; what the file leaves out is on, but for the visible label."""
     row: Mapping[str, Any] = values.get("marking", {})
     asked = row.get("label", False)
@@ -123,6 +117,25 @@ def build_marking(values: Mapping[str, Any]) -> Marking:
 def _settings(row: Mapping[str, Any], layer: str) -> Mapping[str, Any]:
     value = row.get(layer, True)
     return value if isinstance(value, Mapping) else {}
+
+
+def build_content(values: Mapping[str, Any]) -> Content:
+    """Return what the resolved values of a policy file come to."""
+    rules = _rules(values)
+    return Content(
+        covered=frozenset({*map(Stage, values.get("thresholds", {})), *(rule.stage for rule in rules)}),
+        thresholds=_thresholds(values),
+        requires=required(values),
+        rules=rules,
+        reasons=_reasons(values),
+        marking=_marking(values),
+        on_error=values.get("on_error", "block"),
+        regenerate_attempts=values.get("regenerate", {}).get("attempts", 0),
+        retention=MappingProxyType({**RETENTION, **values.get("retention", {})}),
+        effective=values.get("effective", ""),
+        overrides=tuple(Override(**row) for row in values.get("overrides", ())),
+        extends=tuple(values.get("extended", ())),
+    )
 
 
 def unsafe_keys(values: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,9 +9,9 @@ can exist: a condition on `scores.sexaul` would otherwise fail at every request,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from clearmark.core import CATEGORIES, Task
 from clearmark.policies.diagnostics import did_you_mean
@@ -19,10 +19,12 @@ from clearmark.policies.diagnostics import did_you_mean
 __all__ = [
     "REQUEST_FIELDS",
     "Problem",
+    "Reads",
     "Token",
     "categories",
     "compile_condition",
     "inspect_condition",
+    "reads",
     "tokens",
 ]
 
@@ -34,6 +36,9 @@ _WORDS = frozenset({"true", "false", "null", "in"})
 _MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
 _FUNCTIONS = frozenset({"has", "size", "int", "double", "string"})
 _METHODS = frozenset({"contains", "startsWith", "endsWith", "matches", "size"}) | _MACROS
+
+Reads: TypeAlias = "Mapping[str, frozenset[str] | None]"
+"""By root name (`request`, `scores`, `facts`): the entries that are read; None where that cannot be told."""
 
 REQUEST_FIELDS: Mapping[str, str] = {
     "task": "str",
@@ -116,6 +121,44 @@ def categories(source: str) -> tuple[str, ...]:
         if token.text == "scores" and stream[index + 1].text in (".", "["):
             found.add(stream[index + 2].plain)
     return tuple(sorted(found & set(CATEGORIES)))
+
+
+def reads(sources: Iterable[str]) -> Reads:
+    """Return which entries of `request`, `scores` and `facts` the conditions can read."""
+    found: dict[str, set[str] | None] = {"request": set(), "scores": set(), "facts": set()}
+    for source in sources:
+        stream = list(tokens(source))
+        for index, token in enumerate(stream):
+            if token.text not in found or token.kind != "name":
+                continue
+            entry = _entry(stream, index)
+            names = found[token.text]
+            if entry is None:
+                found[token.text] = None
+            elif names is not None:
+                names.add(entry)
+    return {root: None if names is None else frozenset(names) for root, names in found.items()}
+
+
+def _entry(stream: list[Token], index: int) -> str | None:
+    """Return which entry of the root at `index` is read (`.x`, `["x"]`, `"x" in`); None for anything else."""
+
+    def at(offset: int) -> Token:
+        spot = index + offset
+        return stream[spot] if 0 <= spot < len(stream) else Token("end", "", 0)
+
+    if at(1).text == "." and at(2).kind == "name" and at(3).text != "(":
+        return at(2).text
+    if at(1).text == "[" and at(2).kind == "string" and at(3).text == "]":
+        return at(2).plain if _literal(at(2)) else None
+    alone = at(-3).kind == "end" or at(-3).text in ("(", "!", "&&", "||")
+    if at(-1).text == "in" and at(-2).kind == "string" and alone and at(1).text not in (".", "["):
+        return at(-2).plain if _literal(at(-2)) else None
+    return None
+
+
+def _literal(token: Token) -> bool:
+    return token.text[0] in "'\"" and "\\" not in token.text
 
 
 def inspect_condition(source: str) -> list[Problem]:

@@ -1,156 +1,225 @@
-"""The decision: a pure function of a policy's plan and the inputs."""
+"""The decision: a pure function of a policy's plan and the inputs.
+
+All that does not depend on the inputs (hits, reasons, compiled conditions, which names they read) is made
+once, when a policy is loaded: a decision of a hundred rules then costs little more than its conditions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from clearmark.core import Action, PolicyRef, Reason, RuleHit, Stage, Verdict
+from clearmark.policies._conditions import Reads, compile_condition, reads
+from clearmark.policies._content import Content
 from clearmark.policies.inputs import Inputs
 from clearmark.policies.messages import UNAVAILABLE, UNCOVERED, ReasonText
 from clearmark.policies.rules import MINORS, Rule, Threshold, error_action
 
-__all__ = ["Plan", "decide"]
+__all__ = ["Plan", "decide", "make_plan"]
+
+Outcome: TypeAlias = "tuple[RuleHit, Reason | None]"
+"""A hit, and the reason it gives where it counts."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """A threshold: action and score from the strongest down, and what each leads to."""
+
+    category: str
+    bands: tuple[tuple[int, Outcome], ...]
+    quiet: RuleHit
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A rule with its compiled condition; by mode, what it gives where it does not hold and where it does."""
+
+    rule: Rule
+    program: Any
+    quiet: Mapping[str, RuleHit]
+    loud: Mapping[str, Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class _StagePlan:
+    covered: Outcome | None
+    requires: tuple[str, ...]
+    thresholds: tuple[_Band, ...]
+    checks: tuple[_Check, ...]
+    reads: Reads
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What deciding needs of a policy. `rules` are (rule, compiled condition) in file order."""
+    """What deciding needs of a policy."""
 
     ref: PolicyRef
-    covered: frozenset[Stage]
-    thresholds: Mapping[Stage, Mapping[str, Threshold]]
-    requires: Mapping[Stage, tuple[str, ...]]
-    reasons: Mapping[str, ReasonText]
     on_error: str
-    rules: tuple[tuple[Rule, Any], ...]
+    stages: Mapping[Stage, _StagePlan]
 
 
-class _Tally:
-    """Hits and reasons as they come."""
-
-    def __init__(self) -> None:
-        self.hits: list[RuleHit] = []
-        self.reasons: list[tuple[Action, Reason]] = []
-
-    def add(self, hit: RuleHit, category: str, words: ReasonText) -> None:
-        self.hits.append(hit)
-        if hit.held and hit.mode == "enforce" and hit.action is not Action.ALLOW:
-            reason = Reason(
-                rule=hit.rule,
-                category=category,
-                message=words.public,
-                code=words.code,
-                dsa=words.dsa,
-                legal=words.legal,
-            )
-            self.reasons.append((hit.action, reason))
-
-    def verdict(self, ref: PolicyRef, stage: Stage) -> Verdict:
-        # sorted() is stable: equally strong reasons stay in the order of the trace
-        ordered = sorted(self.reasons, key=lambda item: -item[0])
-        return Verdict(
-            action=ordered[0][0] if ordered else Action.ALLOW,
-            policy=ref,
-            stage=stage.value,
-            reasons=tuple(reason for _, reason in ordered),
-            trace=tuple(self.hits),
+def make_plan(ref: PolicyRef, content: Content) -> Plan:
+    """Compile the conditions and prepare every hit and reason."""
+    stages = {}
+    for stage in Stage:
+        own = [rule for rule in content.rules if rule.stage is stage]
+        stages[stage] = _StagePlan(
+            covered=None
+            if stage in content.covered
+            else _loud(RuleHit(rule=f"covers@{stage.value}", held=True, action=Action.BLOCK), "", UNCOVERED),
+            requires=content.requires[stage],
+            thresholds=tuple(
+                _band(item, content.reasons[item.category]) for item in content.thresholds[stage].values()
+            ),
+            checks=tuple(_check(rule, content.reasons) for rule in own),
+            reads=reads([rule.when for rule in own]),
         )
+    return Plan(ref, content.on_error, stages)
 
 
 def decide(plan: Plan, inputs: Inputs) -> Verdict:
     """Return the verdict of `plan` on `inputs`."""
-    stage = inputs.stage
-    tally = _Tally()
-    if stage not in plan.covered:
-        tally.add(RuleHit(rule=f"covers@{stage.value}", held=True, action=Action.BLOCK), "", UNCOVERED)
-    _failures(plan, inputs, tally)
-    _missing(plan, inputs, tally)
+    stage = plan.stages[inputs.stage]
+    hits: list[RuleHit] = []
+    reasons: list[tuple[Action, Reason]] = []
+
+    def add(outcome: Outcome) -> None:
+        hit, reason = outcome
+        hits.append(hit)
+        if reason is not None:
+            reasons.append((hit.action, reason))
+
+    if stage.covered is not None:
+        add(stage.covered)
+    for outcome in _faults(plan.on_error, stage, inputs):
+        add(outcome)
     scores = inputs.scores
-    for category, threshold in plan.thresholds[stage].items():
-        score = scores.get(category)
-        action = Action.ALLOW if score is None else threshold.action(score)
-        held = action is not Action.ALLOW
-        hit = RuleHit(rule=threshold.id, held=held, action=action if held else threshold.bands[-1][0])
-        tally.add(hit, category, plan.reasons[category])
-    _rules(plan, inputs, tally)
-    return tally.verdict(plan.ref, stage)
+    for band in stage.thresholds:
+        score = scores.get(band.category, -1)
+        for floor, outcome in band.bands:
+            if score >= floor:
+                add(outcome)
+                break
+        else:
+            hits.append(band.quiet)
+    if stage.checks:
+        _rules(stage, inputs, hits, add)
+    if len(reasons) > 1:
+        reasons.sort(key=lambda item: -item[0])  # stable: equally strong ones stay in the order of the trace
+    return Verdict(
+        action=reasons[0][0] if reasons else Action.ALLOW,
+        policy=plan.ref,
+        stage=inputs.stage.value,
+        reasons=tuple([reason for _, reason in reasons]),
+        trace=tuple(hits),
+    )
 
 
-def _fault_action(plan: Plan, categories: tuple[str, ...]) -> Action:
-    """`on_error`, but block where `sexual/minors` may be among what was not measured."""
-    return Action.BLOCK if not categories or MINORS in categories else error_action(plan.on_error)
+def _rules(stage: _StagePlan, inputs: Inputs, hits: list[RuleHit], add: Any) -> None:
+    import cel
+
+    # converted once for all rules: that costs as much as many conditions
+    context = cel.Context(variables=inputs.variables(stage.reads))
+    for check in stage.checks:
+        rule = check.rule
+        mode = rule.mode_on(inputs.day) if rule.expires else rule.mode
+        if mode == "off":
+            continue
+        try:
+            outcome = check.program.execute(context)
+            error = "" if outcome is True or outcome is False else "NotABoolean"
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:  # noqa: BLE001  CEL's faults are many builtin classes, a panic is no Exception
+            outcome, error = True, type(exc).__name__
+        if error:
+            hit = RuleHit(rule=rule.id, held=True, action=error_action(rule.on_error), mode=mode, error=error)
+            add(_loud(hit, rule.category, UNAVAILABLE))
+        elif outcome:
+            add(check.loud[mode])
+        else:
+            hits.append(check.quiet[mode])
 
 
-def _failures(plan: Plan, inputs: Inputs, tally: _Tally) -> None:
+def _faults(on_error: str, stage: _StagePlan, inputs: Inputs) -> list[Outcome]:
+    """Guards that failed, then required scores that are missing although no failure says why."""
+    out = []
+    failed: set[str] = set()
+    place = inputs.stage.value
     for failure in inputs.failures:
+        failed.update(failure.categories)
         hit = RuleHit(
-            rule=f"guard/{failure.guard}@{inputs.stage.value}",
+            rule=f"guard/{failure.guard}@{place}",
             held=True,
-            action=_fault_action(plan, failure.categories),
+            action=_fault_action(on_error, failure.categories),
             error=failure.error,
         )
-        words = ReasonText(
-            code=UNAVAILABLE.code, public=f"{UNAVAILABLE.public} (The check {failure.guard} did not answer.)"
-        )
-        tally.add(hit, failure.categories[0] if failure.categories else "", words)
-
-
-def _missing(plan: Plan, inputs: Inputs, tally: _Tally) -> None:
-    failed = {category for failure in inputs.failures for category in failure.categories}
-    for category in plan.requires[inputs.stage]:
+        words = _unavailable(f"The check {failure.guard} did not answer.")
+        out.append(_loud(hit, failure.categories[0] if failure.categories else "", words))
+    for category in stage.requires:
         if category in inputs.scores or category in failed:
             continue
         hit = RuleHit(
-            rule=f"requires/{category}@{inputs.stage.value}",
+            rule=f"requires/{category}@{place}",
             held=True,
-            action=_fault_action(plan, (category,)),
+            action=_fault_action(on_error, (category,)),
             error="no guard measured it",
         )
-        words = ReasonText(
-            code=UNAVAILABLE.code, public=f"{UNAVAILABLE.public} (Nothing measured {category}.)"
-        )
-        tally.add(hit, category, words)
+        out.append(_loud(hit, category, _unavailable(f"Nothing measured {category}.")))
+    return out
 
 
-def _rules(plan: Plan, inputs: Inputs, tally: _Tally) -> None:
-    due = [
-        (rule, program, mode)
-        for rule, program in plan.rules
-        if rule.stage is inputs.stage and (mode := rule.mode_on(inputs.day)) != "off"
-    ]
-    if not due:
-        return
-    import cel
-
-    # converted once for all rules: 10 us, against 0.3 us for a rule
-    context = cel.Context(variables=inputs.variables())
-    for rule, program, mode in due:
-        outcome, error = _evaluate(program, context)
-        action = error_action(rule.on_error) if error else rule.action
-        hit = RuleHit(rule=rule.id, held=outcome, action=action, mode=mode, error=error)
-        words = UNAVAILABLE if error else _words(plan, rule)
-        tally.add(hit, rule.category, words)
+def _fault_action(on_error: str, categories: tuple[str, ...]) -> Action:
+    """`on_error`, but block where `sexual/minors` may be among what was not measured."""
+    return Action.BLOCK if not categories or MINORS in categories else error_action(on_error)
 
 
-def _evaluate(program: Any, context: Any) -> tuple[bool, str]:
-    """Return whether the condition holds, and the name of its fault; a faulty condition holds."""
-    try:
-        outcome = program.execute(context)
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as exc:  # noqa: BLE001  CEL's faults are many builtin classes; a panic is no Exception
-        return True, type(exc).__name__
-    return (outcome, "") if isinstance(outcome, bool) else (True, "NotABoolean")
+def _unavailable(detail: str) -> ReasonText:
+    return ReasonText(code=UNAVAILABLE.code, public=f"{UNAVAILABLE.public} ({detail})")
 
 
-def _words(plan: Plan, rule: Rule) -> ReasonText:
-    """The rule's own words, then those of its category, then that the platform's policy says no."""
-    base = plan.reasons.get(rule.category, ReasonText(public="This is not allowed by the platform's policy."))
-    return ReasonText(
+def _loud(hit: RuleHit, category: str, words: ReasonText) -> Outcome:
+    """Join a hit that holds with its reason, where it counts."""
+    if hit.mode != "enforce" or hit.action is Action.ALLOW:
+        return hit, None
+    reason = Reason(
+        rule=hit.rule,
+        category=category,
+        message=words.public,
+        code=words.code,
+        dsa=words.dsa,
+        legal=words.legal,
+    )
+    return hit, reason
+
+
+def _band(threshold: Threshold, words: ReasonText) -> _Band:
+    return _Band(
+        category=threshold.category,
+        bands=tuple(
+            (score, _loud(RuleHit(rule=threshold.id, held=True, action=action), threshold.category, words))
+            for action, score in threshold.bands
+        ),
+        quiet=RuleHit(rule=threshold.id, held=False, action=threshold.bands[-1][0]),
+    )
+
+
+def _check(rule: Rule, reasons: Mapping[str, ReasonText]) -> _Check:
+    # the rule's own words, then those of its category, then that the platform's policy says no
+    base = reasons.get(rule.category, ReasonText(public="This is not allowed by the platform's policy."))
+    words = ReasonText(
         code=rule.reason.code or base.code,
         public=rule.reason.public or base.public,
         dsa=rule.reason.dsa or base.dsa,
         legal=rule.reason.legal or base.legal,
+    )
+    modes = ("enforce", "shadow")
+    hits = {mode: RuleHit(rule=rule.id, held=True, action=rule.action, mode=mode) for mode in modes}
+    return _Check(
+        rule=rule,
+        program=compile_condition(rule.when),
+        quiet={mode: RuleHit(rule=rule.id, held=False, action=rule.action, mode=mode) for mode in modes},
+        loud={mode: _loud(hit, rule.category, words) for mode, hit in hits.items()},
     )

@@ -10,14 +10,15 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from clearmark.core import CATEGORIES, Failure, Observation, Request, Stage, micro
 from clearmark.core.errors import UsageError
+from clearmark.policies._conditions import Reads
 
 __all__ = ["BODY_VERSION", "Fact", "Inputs", "Measurement", "RequestFacts"]
 
@@ -86,14 +87,16 @@ class RequestFacts:
             consents=len(request.consent),
         )
 
-    def variables(self) -> dict[str, Any]:
-        """Return what conditions see as `request`."""
-        out = {name: getattr(self, name) for name in _REQUEST_FIELDS}
-        out["guidance"] = self.guidance / 1_000_000
-        out["strength"] = self.strength / 1_000_000
-        return out
+    def variables(self, names: Collection[str] | None = None) -> dict[str, Any]:
+        """Return what conditions see as `request`: all fields, or those of `names`."""
+        return {
+            name: getattr(self, name) / 1_000_000 if name in _MICRO_FIELDS else getattr(self, name)
+            for name in _REQUEST_FIELDS
+            if names is None or name in names
+        }
 
 
+_MICRO_FIELDS = frozenset({"guidance", "strength"})
 _REQUEST_FIELDS = tuple(item.name for item in fields(RequestFacts))
 
 
@@ -179,13 +182,22 @@ class Inputs:
                 out[item.category] = item.score
         return MappingProxyType(out)
 
-    def variables(self) -> dict[str, Any]:
-        """Return the names that a condition sees: `stage`, `request`, `scores`, `facts`."""
+    def variables(self, reads: Reads | None = None) -> dict[str, Any]:
+        """Return the names that a condition sees: `stage`, `request`, `scores`, `facts`.
+
+        With `reads`, only what conditions with these reads can see: the rest need not be converted.
+        """
+        wanted = reads or {}
+        scores, facts = wanted.get("scores"), wanted.get("facts")
         return {
             "stage": self.stage.value,
-            "request": self.request.variables(),
-            "scores": {category: score / 1_000_000 for category, score in self.scores.items()},
-            "facts": dict(self.facts),
+            "request": self.request.variables(wanted.get("request")),
+            "scores": {
+                category: score / 1_000_000
+                for category, score in self.scores.items()
+                if scores is None or category in scores
+            },
+            "facts": {name: value for name, value in self.facts.items() if facts is None or name in facts},
         }
 
     def to_body(self) -> dict[str, Any]:
@@ -194,12 +206,30 @@ class Inputs:
             "v": BODY_VERSION,
             "stage": self.stage.value,
             "day": self.day,
-            "request": asdict(self.request),
-            "measurements": [asdict(item) for item in self.measurements],
+            "request": {name: getattr(self.request, name) for name in _REQUEST_FIELDS},
+            "measurements": [
+                {
+                    "category": item.category,
+                    "score": item.score,
+                    "guard": item.guard,
+                    "guard_version": item.guard_version,
+                    "model": item.model,
+                }
+                for item in self.measurements
+            ],
             "facts": {
                 name: {"float": repr(v)} if isinstance(v, float) else v for name, v in self.facts.items()
             },
-            "failures": [{**asdict(item), "categories": list(item.categories)} for item in self.failures],
+            "failures": [
+                {
+                    "guard": item.guard,
+                    "guard_version": item.guard_version,
+                    "categories": list(item.categories),
+                    "error": item.error,
+                    "message": item.message,
+                }
+                for item in self.failures
+            ],
         }
 
     @classmethod

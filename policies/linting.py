@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clearmark.core.errors import PolicyError
+from clearmark.policies._resolve import resolve
+from clearmark.policies._sources import read_policy_text
 from clearmark.policies.diagnostics import Diagnostic, InvalidPolicy
-from clearmark.policies.policy import Policy, check_text, read_policy_text
+from clearmark.policies.policy import Policy
 from clearmark.policies.testing import run_tests
 
 __all__ = ["lint"]
@@ -24,20 +26,17 @@ def lint(paths: Sequence[str | Path], *, today: dt.date | None = None) -> list[D
     out: list[Diagnostic] = []
     for path in paths:
         try:
-            text, source = read_policy_text(path)
+            text = read_policy_text(path)
         except InvalidPolicy as exc:
             out.extend(exc.diagnostics_list)
             continue
         except PolicyError as exc:
             out.append(Diagnostic(str(path), 0, 0, "", exc.message))
             continue
-        _, found = check_text(text, source)
+        _, found = resolve(text.text, text.source, text.folder)
         out.extend(found)
         if all(fault.severity != "error" for fault in found):
-            try:
-                out.extend(_second_look(Policy.parse(text, source), day))
-            except InvalidPolicy as exc:
-                out.extend(exc.diagnostics_list)
+            out.extend(_second_look(Policy.parse(text.text, text.source, folder=text.folder), day))
     return out
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "MINORS_CEILING",
     "ON_ERROR",
     "STAGE_ACTIONS",
+    "Override",
     "Rule",
     "Threshold",
     "error_action",
@@ -124,6 +125,19 @@ class Rule:
             out["expires"] = self.expires
         out |= reason_dict(self.reason)
         return out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Override:
+    """A loosening that somebody answers for: which item (`path`), why, and who approved it."""
+
+    path: str
+    reason: str
+    approved_by: str
+
+    def to_dict(self) -> dict[str, str]:
+        """Return the JSON form, as it stands in policy files."""
+        return {"path": self.path, "reason": self.reason, "approved_by": self.approved_by}
 
 
 def reason_dict(reason: ReasonText) -> dict[str, Any]:

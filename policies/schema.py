@@ -12,6 +12,7 @@ from typing import Any
 
 from clearmark.core import CATEGORIES, Action, Stage, Task
 from clearmark.policies._conditions import MAX_CHARS, REQUEST_FIELDS, inspect_condition
+from clearmark.policies._content import FORMAT
 from clearmark.policies._nodes import Node
 from clearmark.policies._shapes import (
     Bool,
@@ -29,10 +30,7 @@ from clearmark.policies._shapes import (
 )
 from clearmark.policies.rules import MINORS, MINORS_CEILING, ON_ERROR, STAGE_ACTIONS
 
-__all__ = ["FORMAT", "POLICY", "json_schema"]
-
-FORMAT = "clearmark/policy/v1"
-"""What the key `schema` says."""
+__all__ = ["POLICY", "json_schema"]
 
 STAGES = tuple(stage.value for stage in Stage)
 _CATEGORY = Choice(CATEGORIES)
@@ -349,9 +347,40 @@ class _Unique:
         return self.inner.schema()
 
 
+_PARENT = Obj(
+    keys={
+        "policy": Key(
+            required=True,
+            about="A shipped profile's name, or a path relative to this file.",
+            shape=_line(300),
+        ),
+        "digest": Key(
+            required=True,
+            about="The digest that `policy show` prints: what is extended cannot change unseen.",
+            shape=Text(what="a digest such as sha256:…", pattern=r"sha256:[0-9a-f]{64}", longest=71),
+        ),
+    }
+)
+
+_OVERRIDE = Obj(
+    about="One item by which this policy lets through more than what it extends.",
+    keys={
+        "path": Key(
+            required=True,
+            about="The item, such as thresholds.prompt.violence or rules.large-batch.",
+            shape=Text(what="a path", pattern=r"[A-Za-z][A-Za-z0-9_./-]*", longest=200),
+        ),
+        "reason": Key(required=True, about="Why.", shape=_line(500)),
+        "approved_by": Key(required=True, about="Who answers for it.", shape=_line(200)),
+    },
+)
+
+
 def _policy(
     _values: dict[str, Any], nodes: Mapping[str, Node], node: Node, path: str, faults: Faults
 ) -> None:
+    if "overrides" in nodes and "extends" not in nodes:
+        faults.add(nodes["overrides"], "overrides", "nothing is extended, so there is nothing to loosen")
     if not {"thresholds", "rules", "extends"} & set(nodes):
         faults.add(node, path, "an empty policy decides nothing: give thresholds or rules")
 
@@ -373,6 +402,14 @@ POLICY = Obj(
         "description": Key(about="What the policy is for.", shape=Text(longest=2000)),
         "owner": Key(about="Who answers for it.", shape=_line(200)),
         "effective": Key(about="The day from which it is meant to be used.", shape=_date("a day")),
+        "extends": Key(
+            about="What this policy is built on, pinned by digest; of several, the strictest of each item.",
+            shape=OneOf(simple=ListOf(item=_PARENT, most=8), complex=_PARENT),
+        ),
+        "overrides": Key(
+            about="What this policy loosens, each item with its reason and who approved it.",
+            shape=_Unique(_OVERRIDE, "path", 100),
+        ),
         "requires": Key(
             about="Categories that must have been measured; without their score nothing is released.",
             shape=_stages(

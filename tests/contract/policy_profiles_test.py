@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 import clearmark.policies
 from clearmark.core import Action, Stage, canonical_json, digest
 from clearmark.policies import Inputs, Policy, json_schema, profiles, run_tests
-from clearmark.policies.policy import read_policy_text
+from clearmark.policies._sources import read_policy_text
 
 FOLDER = Path(clearmark.policies.__file__).parent
 
@@ -52,7 +52,7 @@ class TestEveryProfile:
         assert json.loads(canonical_json(policy.to_dict())) == policy.to_dict()
 
     def test_it_is_valid_by_the_published_schema(self, policy: Policy) -> None:
-        text, _ = read_policy_text(policy.ref.name)
+        text = read_policy_text(policy.ref.name).text
         yaml = YAML(typ="safe", pure=True)
         yaml.constructor.yaml_constructors["tag:yaml.org,2002:timestamp"] = (
             yaml.constructor.yaml_constructors["tag:yaml.org,2002:str"]

@@ -184,7 +184,7 @@ def test_a_condition_that_cannot_be_evaluated_means_on_error(
 def test_conditions_see_request_scores_facts_and_stage() -> None:
     when = (
         'stage == "output" && request.task == "image-to-image" && request.has_init_image && '
-        'request.n == 2 && request.region == "US-CA" && request.purpose == "other" && request.strength == 0.3 && '
+        'request.n == 2 && request.region == "US-CA" && request.purpose == "other" && '
         "request.width == 0 && request.prompt_chars == 5 && request.consents == 1 && "
         'scores["sexual/minors"] == 0.1 && !("hate" in scores) && has(facts.faces) && facts.faces == 2 && '
         'facts.photo && facts.sharp > 0.24 && facts.kind == "p"'

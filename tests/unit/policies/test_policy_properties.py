@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from clearmark.core import CATEGORIES, Action, Stage, canonical_json
 from clearmark.core.errors import PolicyError
 from clearmark.policies import Inputs, Measurement, Policy, RequestFacts, profiles
-from clearmark.policies.policy import read_policy_text
+from clearmark.policies._sources import read_policy_text
 
 POLICIES = [Policy.load(name) for name in profiles()]
-TEXTS = [read_policy_text(name)[0] for name in profiles()]
+TEXTS = [read_policy_text(name).text for name in profiles()]
 
 
 @settings(max_examples=150, deadline=None)
