@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from clearmark.audits.ledger._canonical import canonical, envelope_tail
 from clearmark.audits.ledger._merkle import hash_leaf
 from clearmark.audits.ledger._records import Recorded
 from clearmark.audits.ledger._vault import COMMITMENT, DataKey, Vault
@@ -92,7 +93,8 @@ class Entry:
             body["personal"] = personal
         if event.mark_ids:
             body["mark_ids"] = list(dict.fromkeys(event.mark_ids))
-        self.envelope = event.envelope(body)
+        tail = envelope_tail(event.event_id, event.kind, event.request_id, event.tenant, event.ts_us)
+        self.envelope = b'{"body":' + canonical(body) + tail
         if len(self.envelope) > MAX_ENVELOPE:
             raise UsageError(
                 f"an event of {len(self.envelope):,} bytes; at most {MAX_ENVELOPE:,} are recorded",

@@ -14,17 +14,16 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from clearmark.audits.ledger._canonical import envelope_tail
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
-from clearmark.audits.ledger._merkle import Frontier, hash_leaf
+from clearmark.audits.ledger._merkle import Frontier, hash_leaf, root_of
 from clearmark.audits.ledger._notes import Checkpoint, NoteVerifier, parse_checkpoint
 from clearmark.audits.ledger._records import Check, LedgerReport
 from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, MARK, PERSONAL, SUBJECT_KEY, TILE
 from clearmark.audits.ledger._store import Store
-from clearmark.audits.ledger._tree import TILE_WIDTH, Tree
+from clearmark.audits.ledger._tree import TILE_WIDTH
 from clearmark.audits.ledger._vault import DataKey, Vault
-from clearmark.core.canonical import canonical_json
 from clearmark.core.errors import LedgerError, LedgerTampered
-from clearmark.core.events import SCHEMA_VERSION
 
 __all__ = ["verify_store"]
 
@@ -71,7 +70,10 @@ class _Verification:
         self.log = log
         names = ("database", "events", "tree", "checkpoints", "checkpoint-log", "marks", "personal")
         self.findings = {name: _Finding(name) for name in names}
-        self.frontier = Frontier()
+        self.size = 0
+        self.edge = Frontier()
+        self.tiles_above = Frontier()
+        self.tile_roots: list[bytes] = []
         self.stopped = False
         self.heads: list[tuple[Checkpoint, str]] = []
         self.agreed: dict[str, int] = {}
@@ -94,7 +96,7 @@ class _Verification:
             with self.guarded("events"):
                 self.walk_events(conn)
             with self.guarded("tree"):
-                self.compare_tile_count(conn)
+                self.compare_tiles(conn)
             self.blame()
             with self.guarded("marks"):
                 self.compare_marks(conn)
@@ -105,10 +107,15 @@ class _Verification:
                     self.findings["database"].bad(problem)
         self.findings["database"].done = "pages, indexes and schema are as they should be"
         return LedgerReport(
-            events=self.frontier.size,
-            root=self.frontier.root().hex(),
+            events=self.size,
+            root=self.root().hex(),
             checks=tuple(finding.check() for finding in self.findings.values()),
         )
+
+    def root(self) -> bytes:
+        """Return the root over the events so far."""
+        peaks = self.tiles_above.peaks + self.edge.peaks
+        return Frontier(self.size, peaks).root()
 
     @contextmanager
     def guarded(self, name: str) -> Iterator[None]:
@@ -167,6 +174,7 @@ class _Verification:
         finding = self.findings["events"]
         columns = (EVENT.c.seq, *(EVENT.c[name] for name in _COLUMNS), EVENT.c.envelope, EVENT.c.leaf_hash)
         leaves: list[bytes] = []
+        edge = self.edge
         heads = iter(self.heads)
         head = next(heads, None)
         while head is not None and head[0].size == 0:
@@ -185,42 +193,37 @@ class _Verification:
             if problem:
                 finding.bad(f"event {seq}: {problem}", seq)
             leaf = hash_leaf(row[6]) if isinstance(row[6], bytes) else bytes(32)
-            self.frontier.append(leaf)
+            edge.append(leaf)
             leaves.append(leaf)
+            self.size = seq + 1
             if len(leaves) == TILE_WIDTH:
                 self.compare_tile(conn, seq // TILE_WIDTH, leaves)
+                self.tile_roots.append(edge.root())
+                self.tiles_above.append(edge.root())
+                self.edge = edge = Frontier()
                 leaves = []
-            while head is not None and head[0].size == self.frontier.size:
+            while head is not None and head[0].size == self.size:
                 self.compare_head(head)
                 head = next(heads, None)
-        finding.done = f"{self.frontier.size} events hash to what is on record"
+        finding.done = f"{self.size} events hash to what is on record"
         while head is not None and not self.stopped:
             size, where = head[0].size, head[1]
             self.findings[where].bad(
-                f"a signed checkpoint covers {size} events; the database holds {self.frontier.size}: "
+                f"a signed checkpoint covers {size} events; the database holds {self.size}: "
                 "it was cut or rolled back",
-                self.frontier.size,
+                self.size,
             )
             break
 
     def compare_event(self, seq: int, row: Sequence[Any]) -> str:
-        if not all(type(value) is kind for value, kind in zip(row, _TYPES, strict=True)):
+        if tuple(map(type, row)) != _TYPES:
             return "a column is of another type than the one that was recorded"
         _, event_id, ts_us, tenant, kind, request_id, envelope, leaf = row
         if hash_leaf(envelope) != leaf:
             return "its bytes do not give its leaf hash"
-        # Canonical JSON sorts its keys, so all columns stand behind the body, in this one spelling.
-        tail = canonical_json(
-            {
-                "event_id": event_id,
-                "kind": kind,
-                "request_id": request_id,
-                "schema_version": SCHEMA_VERSION,
-                "tenant": tenant,
-                "ts_us": ts_us,
-            }
-        )
-        if not envelope.startswith(b'{"body":{') or not envelope.endswith(b"}," + tail[1:]):
+        # Canonical JSON sorts its keys, so all columns stand behind the body.
+        tail = envelope_tail(event_id, kind, request_id, tenant, ts_us)
+        if not envelope.startswith(b'{"body":{') or not envelope.endswith(b"}" + tail):
             return "its columns are not those of the recorded event"
         if b'"mark_ids":[' in envelope or b'"personal":{' in envelope or kind == "erasure":
             self.note_extras(seq, event_id, kind, json.loads(envelope)["body"])
@@ -250,36 +253,38 @@ class _Verification:
         if len(row.hashes) != TILE_WIDTH * 32:
             finding.bad(f"tile {number} of level 0 is too long", first)
 
-    def compare_tile_count(self, conn: Connection) -> None:
-        """Compare every tile above level 0, every tile's root, and that there are no others."""
+    def compare_tiles(self, conn: Connection) -> None:
+        """Compare the root of every tile, every tile above level 0, and that there are no others."""
         finding = self.findings["tree"]
-        tree = Tree.load(0, edge=lambda *_: [], read_tile=lambda *_: b"")
-        expected: dict[tuple[int, int], tuple[bytes, bytes]] = {}
         rows = conn.execute(select(TILE.c.level, TILE.c.number, TILE.c.hashes, TILE.c.root)).all()
-        # Level 0 was compared with the events, so the tree over it is what the other levels must hold.
-        ground = sorted((row.number, row.hashes) for row in rows if row.level == 0)
-        for _, hashes in ground:
-            tree, tiles = tree.extend(hashes[at : at + 32] for at in range(0, len(hashes), 32))
-            expected.update({(tile.level, tile.number): (tile.hashes, tile.root) for tile in tiles})
+        expected: dict[tuple[int, int], tuple[bytes | None, bytes]] = {
+            (0, number): (None, root) for number, root in enumerate(self.tile_roots)
+        }
+        level, below = 1, self.tile_roots
+        while len(below) >= TILE_WIDTH:
+            groups = [below[at : at + TILE_WIDTH] for at in range(0, len(below), TILE_WIDTH)]
+            whole = [group for group in groups if len(group) == TILE_WIDTH]
+            below = [root_of(group) for group in whole]
+            for number, (group, root) in enumerate(zip(whole, below, strict=True)):
+                expected[level, number] = (b"".join(group), root)
+            level += 1
         for row in rows:
-            first = row.number * TILE_WIDTH ** (row.level + 1)
-            if expected.pop((row.level, row.number), None) != (row.hashes, row.root):
-                finding.bad(
-                    f"tile {row.number} of level {row.level} disagrees with the events below it", first
-                )
+            found = expected.pop((row.level, row.number), None)
+            if found is None:
+                if not self.stopped:
+                    finding.bad(f"tile {row.number} of level {row.level} is above no events", self.size)
+            elif row.root != found[1] or found[0] not in {None, row.hashes}:
+                span = TILE_WIDTH ** (row.level + 1)
+                first = self.exactly(row.number * span, (row.number + 1) * span)
+                finding.bad(f"tile {row.number} of level {row.level} disagrees with its events", first)
         for level, number in expected:
             finding.bad(f"tile {number} of level {level} is missing", number * TILE_WIDTH ** (level + 1))
-        whole = self.frontier.size // TILE_WIDTH
-        if len(ground) > whole and not self.stopped:
-            finding.bad(
-                f"there are {len(ground)} tiles for {whole} times {TILE_WIDTH} events", self.frontier.size
-            )
         finding.done = f"{len(rows)} tiles agree with the events"
 
     def compare_head(self, head: tuple[Checkpoint, str]) -> None:
         point, where = head
         good = self.agreed.get(where, 0)
-        if point.root == self.frontier.root().hex():
+        if point.root == self.root().hex():
             self.agreed[where] = point.size
         elif where in self.broken:
             self.findings[where].bad(f"the signed checkpoint at {point.size} has another root")
@@ -291,11 +296,14 @@ class _Verification:
             self.broken[where] = (good, point.size)
 
     def blame(self) -> None:
-        """Name the first bad event of checkpoints that do not fit, exactly where events or tiles tell."""
-        exact = [self.findings[name].first_bad for name in ("events", "tree")]
+        """Name the first bad event of checkpoints that do not fit."""
         for where, (low, high) in self.broken.items():
-            within = [seq for seq in exact if seq is not None and low <= seq < high]
-            self.findings[where].blame(min(within, default=low))
+            self.findings[where].blame(self.exactly(low, high))
+
+    def exactly(self, low: int, high: int) -> int:
+        """Return the first bad event from `low` to `high`: the exact one where events or tiles tell it."""
+        exact = (self.findings[name].first_bad for name in ("events", "tree"))
+        return min((seq for seq in exact if seq is not None and low <= seq < high), default=low)
 
     def compare_marks(self, conn: Connection) -> None:
         finding = self.findings["marks"]
@@ -372,7 +380,7 @@ class _Verification:
 
     def was_walked(self, seq: object) -> bool:
         """Whether the walk over the events came this far; what lies behind a break cannot be judged."""
-        return not (self.stopped and isinstance(seq, int) and seq >= self.frontier.size)
+        return not (self.stopped and isinstance(seq, int) and seq >= self.size)
 
 
 def verify_store(
