@@ -25,6 +25,7 @@ __all__ = [
     "request_received",
     "result_closed",
     "result_failed",
+    "subject_of",
 ]
 
 ANONYMOUS = "anonymous"
@@ -195,6 +196,14 @@ def result_failed(request: Request, error: BaseException) -> Event:
     return _event("result.failed", request, {"error": type(error).__name__})
 
 
+def subject_of(request: Request) -> str:
+    """Return under whose key the personal data of a request is kept.
+
+    Nobody's data in particular is kept under a key of its own request, and erased with it.
+    """
+    return "" if request.actor == ANONYMOUS else f"{request.tenant}/{request.actor}"
+
+
 def _reason(reason: Reason) -> dict[str, Any]:
     return {
         "rule": reason.rule,
@@ -218,7 +227,6 @@ def _event(
         tenant=request.tenant,
         body=body,
         personal=personal or {},
-        # Nobody's data in particular is kept under a key of its own request, and erased with it.
-        subject="" if request.actor == ANONYMOUS else f"{request.tenant}/{request.actor}",
+        subject=subject_of(request),
         mark_ids=mark_ids,
     )

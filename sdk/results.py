@@ -96,11 +96,15 @@ class Released:
 
 @dataclass(frozen=True, kw_only=True)
 class Withheld:
-    """One picture that was made and did not leave: no bytes, only the verdict and what was seen."""
+    """One picture that was made and did not leave: no bytes, only the verdict and what was seen.
+
+    `review` is the id under which it waits for people, empty where it does not.
+    """
 
     index: int
     verdict: Verdict
     findings: tuple[Finding, ...]
+    review: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form."""
@@ -109,6 +113,7 @@ class Withheld:
             "verdict": self.verdict.action.word,
             "findings": [finding.to_dict() for finding in self.findings],
             "reasons": [reason.to_dict() for reason in self.verdict.reasons],
+            **({"review": self.review} if self.review else {}),
         }
 
 
@@ -117,7 +122,8 @@ class Result:
     """The outcome of one request. A refusal is a result too: `assets` is empty and `reasons` say why.
 
     `verdict` is the strongest action over the pictures that left, or over everything when none did.
-    `receipt` proves the last event of the request.
+    `receipt` proves the last event of the request. `reviews` are the ids under which the request, or pictures
+    of it, wait for people.
     """
 
     request_id: str
@@ -129,6 +135,7 @@ class Result:
     withheld: tuple[Withheld, ...] = ()
     failures: tuple[Failure, ...] = ()
     blocked_by_failure: bool = False
+    reviews: tuple[str, ...] = ()
     timings_ms: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def raise_for_verdict(self) -> Result:
@@ -150,6 +157,7 @@ class Result:
             "withheld": [picture.to_dict() for picture in self.withheld],
             "receipt": receipt_summary(self.receipt),
             "timings_ms": {stage: round(ms, 3) for stage, ms in self.timings_ms.items()},
+            **({"reviews": list(self.reviews)} if self.reviews else {}),
             **_failures(self.failures),
         }
 

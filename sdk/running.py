@@ -15,17 +15,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from clearmark.core import Action, Asset, Finding, Mark, Reason, Request, Stage, Subject, uuid7
+from clearmark.core import Action, Asset, Event, Finding, Mark, Reason, Request, Stage, Subject, uuid7
 from clearmark.core.errors import Error, GenerationFailed, MarkingFailed
 from clearmark.sdk import records
 from clearmark.sdk.obligations import blurred
 from clearmark.sdk.results import Released, Result, Withheld
+from clearmark.sdk.reviewing import Withholding
 from clearmark.sdk.stamping import Stamp
 
 if TYPE_CHECKING:
     from clearmark.audits import Ledger, Recorded
     from clearmark.generation import Generator
     from clearmark.sdk.checking import Checker, Decision
+    from clearmark.sdk.reviewing import Holding
     from clearmark.sdk.stamping import Stamper
 
 __all__ = ["Run"]
@@ -46,6 +48,7 @@ class _Picture:
     event: Recorded | None = None
     marked: Asset | None = None
     mark: Mark | None = None
+    review: str = ""
 
     @property
     def action(self) -> Action:
@@ -59,6 +62,8 @@ class _Case:
 
     request: Request
     gates: list[Decision] = field(default_factory=list)
+    gate_event: str = ""
+    reviews: list[str] = field(default_factory=list)
     pictures: list[_Picture] = field(default_factory=list)
     closed: bool = False
 
@@ -82,6 +87,8 @@ class Run:
         generator: Generator,
         stamper: Stamper,
         ledger: Ledger,
+        holding: Holding | None = None,
+        approved: frozenset[str] = frozenset(),
     ) -> None:
         self._cases = [
             _Case(request if request.seed is not None else replace(request, seed=secrets.randbits(32)))
@@ -91,6 +98,8 @@ class Run:
         self._generator = generator
         self._stamper = stamper
         self._ledger = ledger
+        self._holding = holding
+        self._approved = approved
         self._ms: dict[str, float] = {}
 
     def go(self) -> list[Result]:
@@ -107,6 +116,7 @@ class Run:
             self._gate(Stage.INPUT_MEDIA)
             self._make()
             self._stamp()
+            self._hold()
             closing = self._close()
         except BaseException as error:
             self._record_failure(error)
@@ -139,8 +149,12 @@ class Run:
             for case in cases
         ]
         decisions = self._decide(subjects, "prompt_guards" if stage is Stage.PROMPT else "input_guards")
-        self._append([records.decided(decision, self._guards(stage)) for decision in decisions])
-        for case, decision in zip(cases, decisions, strict=True):
+        recorded = self._append([records.decided(decision, self._guards(stage)) for decision in decisions])
+        for case, decision, event in zip(cases, decisions, recorded, strict=True):
+            case.gate_event = event.event_id
+            # People have approved this request; a policy that has come to block it since still does.
+            if decision.verdict.action is Action.REVIEW and case.request.request_id in self._approved:
+                continue
             case.gates.append(decision)
 
     def _make(self) -> None:
@@ -241,6 +255,39 @@ class Run:
             )
         self._append(events)
 
+    def _hold(self) -> None:
+        """Hand what the policy wants people to look at to the review queue, where there is one."""
+        if self._holding is None:
+            return
+        waiting: list[tuple[_Case, _Picture | None, Withholding]] = []
+        for case in self._cases:
+            if case.gate_action is Action.REVIEW:
+                held = Withholding(
+                    request=case.request, decision=case.gates[-1], decision_event=case.gate_event
+                )
+                waiting.append((case, None, held))
+            for picture in case.pictures:
+                if picture.action is Action.REVIEW:
+                    assert picture.decision is not None
+                    assert picture.event is not None
+                    held = Withholding(
+                        request=case.request,
+                        decision=picture.decision,
+                        decision_event=picture.event.event_id,
+                        asset=picture.asset,
+                        index=picture.index,
+                    )
+                    waiting.append((case, picture, held))
+        if not waiting:
+            return
+        with self._timed("review"):
+            ids = self._holding([held for _, _, held in waiting])
+        for (case, shown, _), review in zip(waiting, ids, strict=True):
+            if review:
+                case.reviews.append(review)
+            if shown is not None:
+                shown.review = review
+
     def _close(self) -> list[Recorded]:
         events = []
         for case in self._cases:
@@ -278,7 +325,12 @@ class Run:
                 )
             else:
                 withheld.append(
-                    Withheld(index=picture.index, verdict=picture.decision.verdict, findings=findings)
+                    Withheld(
+                        index=picture.index,
+                        verdict=picture.decision.verdict,
+                        findings=findings,
+                        review=picture.review,
+                    )
                 )
         decisions = _decisions(case)
         return Result(
@@ -289,6 +341,7 @@ class Run:
             receipt=self._ledger.receipt(closing.event_id),
             assets=tuple(released),
             withheld=tuple(withheld),
+            reviews=tuple(case.reviews),
             failures=tuple(failure for d in decisions for failure in d.observation.failures),
             blocked_by_failure=not released
             and any(d.observation.failures and not d.verdict.releases for d in decisions),
@@ -313,7 +366,7 @@ class Run:
             if stage in guard.stages
         ]
 
-    def _append(self, events: Sequence[records.Event]) -> list[Recorded]:
+    def _append(self, events: Sequence[Event]) -> list[Recorded]:
         if not events:
             return []
         with self._timed("ledger"):

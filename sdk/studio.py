@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from clearmark.core import Asset, Guard, Request, Stage
+from clearmark.core.errors import UsageError
 from clearmark.core.pixels import read_asset
 from clearmark.sdk.checking import Checker
 from clearmark.sdk.home import Home
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from clearmark.audits import Ledger
     from clearmark.generation import Generator
     from clearmark.policies import Policy
+    from clearmark.sdk.reviewing import Reviews
     from clearmark.sdk.stamping import Stamper
     from clearmark.sdk.verifying import Inspector
 
@@ -44,12 +46,14 @@ class Studio:
         stamper: Stamper,
         inspector: Inspector,
         backend: str | Generator = "reference",
+        reviews: Reviews | None = None,
     ) -> None:
         self._checker = checker
         self._ledger = ledger
         self._stamper = stamper
         self._inspector = inspector
         self._backend = backend
+        self._reviews = reviews
         self._loading = threading.Lock()
 
     @classmethod
@@ -71,6 +75,7 @@ class Studio:
             KeyUnavailable: a key is missing, damaged, or open to others.
             LedgerError: the ledger cannot be opened.
         """
+        from clearmark.sdk.reviewing import Reviews
         from clearmark.sdk.stamping import Stamper
         from clearmark.sdk.verifying import Inspector
 
@@ -84,7 +89,14 @@ class Studio:
         except BaseException:
             ledger.close()
             raise
-        return cls(checker=checker, ledger=ledger, stamper=stamper, inspector=inspector, backend=backend)
+        return cls(
+            checker=checker,
+            ledger=ledger,
+            stamper=stamper,
+            inspector=inspector,
+            backend=backend,
+            reviews=Reviews(place, ledger=ledger, stamper=lambda: stamper, policy=checker.policy),
+        )
 
     @property
     def policy(self) -> Policy:
@@ -95,6 +107,17 @@ class Studio:
     def ledger(self) -> Ledger:
         """The ledger that remembers."""
         return self._ledger
+
+    @property
+    def reviews(self) -> Reviews:
+        """What waits for people because the policy said `review`.
+
+        Raises:
+            UsageError: when this Studio was opened without a place for it.
+        """
+        if self._reviews is None:
+            raise UsageError("this Studio holds nothing for review", hint="open it with Studio.from_policy")
+        return self._reviews
 
     @property
     def generator(self) -> Generator:
@@ -122,17 +145,38 @@ class Studio:
         A refusal is a result. An error (no generator, no key, a ledger that cannot write, a mark that does
         not hold) is raised, and nothing of the batch is let out.
         """
+        batch = [Request(request) if isinstance(request, str) else request for request in requests]
+        return self._run(batch, generator=generator) if batch else []
+
+    def generate_approved(self, review_id: str) -> Result:
+        """Make what a request asks for that people have approved; an approval is good for one time.
+
+        The prompt is not asked about again, unless the policy has come to block it. What is made has to pass
+        like any other picture.
+
+        Raises:
+            ReviewRefused: when it is not approved, or was generated before.
+        """
+        request = self.reviews.take(review_id)
+        return self._run([request], approved=frozenset({request.request_id}))[0]
+
+    def _run(
+        self,
+        batch: Sequence[Request],
+        *,
+        generator: Generator | None = None,
+        approved: frozenset[str] = frozenset(),
+    ) -> list[Result]:
         from clearmark.sdk.running import Run
 
-        batch = [Request(request) if isinstance(request, str) else request for request in requests]
-        if not batch:
-            return []
         return Run(
             batch,
             checker=self._checker,
             generator=_Deferred(self) if generator is None else generator,
             stamper=self._stamper,
             ledger=self._ledger,
+            holding=self._reviews.hold if self._reviews else None,
+            approved=approved,
         ).go()
 
     def check_prompt(self, prompt: str, **options: Any) -> Check:
