@@ -12,6 +12,7 @@ if not __name__.startswith("clearmark."):
     raise ImportError("import clearmark.policies, not policies: the bare name makes a second class object")
 
 from clearmark.policies._sources import profiles
+from clearmark.policies.boundaries import Witness, changed_inputs
 from clearmark.policies.diagnostics import Diagnostic, InvalidPolicy
 from clearmark.policies.differences import Change, diff
 from clearmark.policies.explaining import explain
@@ -46,6 +47,8 @@ __all__ = [
     "TestResult",
     "Threshold",
     "Watermark",
+    "Witness",
+    "changed_inputs",
     "diff",
     "explain",
     "json_schema",
