@@ -12,7 +12,6 @@ import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from clearmark.core import Action, Asset, Event, Mark, Origin, Request, Task, micro, uuid7
@@ -370,12 +369,3 @@ def _asset(said: Mapping[str, Any], data: bytes) -> Asset:
         height=said["height"],
         origin=None if origin is None else Origin(**{**origin, "parents": tuple(origin["parents"])}),
     )
-
-
-def save(asset: Asset, path: Path) -> Path:
-    """Write a picture of a review with mode 0600 and return the path."""
-    import os
-
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-        out.write(asset.data)
-    return path

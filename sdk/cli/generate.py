@@ -65,6 +65,11 @@ def generate(
     _writable(out_dir)
     with Studio.from_policy(policy, home=home, backend=backend) as studio, progress("generating", None):
         result = studio.generate_batch([request])[0]
+    return finish(result, out_dir, json_=json_)
+
+
+def finish(result: Result, out_dir: Path, *, json_: bool) -> int:
+    """Write the pictures and receipts of a result, say what happened, and return the exit code."""
     paths = _write(result, out_dir)
     if json_:
         emit(result.to_dict(paths=tuple(str(path) for path in paths)))
@@ -120,6 +125,8 @@ def _print(result: Result, paths: list[Path]) -> None:
         err().print(f"guard {failure.guard} failed: {failure.error}: {failure.message}", markup=False)
     if result.withheld:
         say(f"  {len(result.withheld)} withheld")
+    for review in result.reviews:
+        say(f"  held for review: {review}")
     table(
         "",
         ("picture", "seed", "mark id", "watermark", "credentials", "on record as"),
