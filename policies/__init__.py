@@ -20,6 +20,7 @@ from clearmark.policies.holding import PolicyHolder, Reload
 from clearmark.policies.inputs import Inputs, Measurement, RequestFacts
 from clearmark.policies.linting import lint
 from clearmark.policies.marking import Label, Manifest, Marking, Metadata, Watermark
+from clearmark.policies.pinning import pin
 from clearmark.policies.policy import Policy
 from clearmark.policies.replaying import Replay, replay
 from clearmark.policies.rules import MINORS_CEILING, Override, Rule, Threshold
@@ -53,6 +54,7 @@ __all__ = [
     "explain",
     "json_schema",
     "lint",
+    "pin",
     "profiles",
     "replay",
     "run_tests",

@@ -16,10 +16,11 @@ __all__ = ["Label", "Manifest", "Marking", "Metadata", "Watermark"]
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A visible label: its words, and the corner in which it stands."""
+    """A visible label: its words, its corner, and the path of a TrueType file (empty: the built-in font)."""
 
     text: str = "AI-generated"
     position: str = "bottom-right"
+    font: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class Marking:
                 "show": "always" if self.label else "when-asked",
                 "text": self.label_when_asked.text,
                 "position": self.label_when_asked.position,
+                **({"font": self.label_when_asked.font} if self.label_when_asked.font else {}),
             }
         }
         if self.metadata:

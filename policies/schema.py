@@ -212,6 +212,10 @@ MARKING = Obj(
                             shape=Choice(("always", "when-asked")),
                         ),
                         "text": Key(about="The words.", shape=_line(60)),
+                        "font": Key(
+                            about="A TrueType file, for words that the built-in font has no letters for.",
+                            shape=_line(500),
+                        ),
                         "position": Key(
                             about="The corner.",
                             shape=Choice(("top-left", "top-right", "bottom-left", "bottom-right")),
@@ -441,8 +445,8 @@ POLICY = Obj(
         "retention": Key(
             about="By kind of event (or default): how long records are kept, such as P6M.",
             shape=MapOf(
-                keys=r"default|[a-z]+(?:\.[a-z]+)?",
-                what="kind of event",
+                keys=r"default|erasure|[a-z]+\.(?:[a-z-]+|\*)",
+                what="kind of event (or default)",
                 value=Text(
                     what="a period such as P30D, P6M or P1Y", pattern=r"P[1-9][0-9]{0,3}[DMY]", longest=6
                 ),
