@@ -23,6 +23,7 @@ __all__ = [
     "Token",
     "categories",
     "compile_condition",
+    "evaluate",
     "inspect_condition",
     "reads",
     "tokens",
@@ -31,6 +32,8 @@ __all__ = [
 MAX_CHARS = 2000
 _MAX_DEPTH = 24
 _MAX_MACROS = 2
+_MAX_COMMAS = 40
+NOT_A_BOOLEAN = "NotABoolean"
 _ROOTS = ("request", "scores", "facts", "stage")
 _WORDS = frozenset({"true", "false", "null", "in"})
 _MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
@@ -110,7 +113,23 @@ def compile_condition(source: str) -> Any:
     """Return the compiled program; ValueError where the source is no CEL."""
     import cel
 
-    return cel.compile(source)
+    try:
+        return cel.compile(source)
+    except (ValueError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as exc:  # a panic of the library is no Exception
+        raise ValueError(type(exc).__name__) from exc
+
+
+def evaluate(program: Any, variables: Any) -> tuple[bool, str]:
+    """Return whether a condition holds, and the name of its fault; a faulty condition holds."""
+    try:
+        outcome = program.execute(variables)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as exc:  # noqa: BLE001  CEL's faults are many builtin classes, a panic is no Exception
+        return True, type(exc).__name__
+    return (outcome, "") if outcome is True or outcome is False else (True, NOT_A_BOOLEAN)
 
 
 def categories(source: str) -> tuple[str, ...]:
@@ -179,9 +198,14 @@ def inspect_condition(source: str) -> list[Problem]:
 
 def _bounds(stream: list[Token]) -> list[Problem]:
     depth = macros = 0
+    commas = sum(token.text == "," for token in stream)
     for index, token in enumerate(stream):
         if token.kind == "other":
             return [Problem(token.at, f"unexpected character {token.text!r}")]
+        if token.kind == "string" and _ambiguous(stream, index):
+            return [
+                Problem(token.at, "triple quotes, and raw strings with an escaped quote, are not supported")
+            ]
         if token.text in ("(", "[", "{"):
             depth += 1
             if depth > _MAX_DEPTH:
@@ -190,12 +214,24 @@ def _bounds(stream: list[Token]) -> list[Problem]:
             depth -= 1
         elif token.text in _MACROS and index and stream[index - 1].text == ".":
             macros += 1
-            if macros > _MAX_MACROS:
-                return [Problem(token.at, f"more than {_MAX_MACROS} macros (all, exists, map, …)")]
+            if macros > _MAX_MACROS or (macros > 1 and commas > _MAX_COMMAS):
+                return [
+                    Problem(
+                        token.at,
+                        f"more than {_MAX_MACROS} macros (all, exists, map, …), or long lists in two",
+                    )
+                ]
         # unary signs nest too, without brackets
         if token.text in "!-" and [t.text for t in stream[max(0, index - 8) : index]] == [token.text] * 8:
             return [Problem(token.at, "too many signs in a row")]
     return []
+
+
+def _ambiguous(stream: list[Token], index: int) -> bool:
+    """Whether CEL may split the string elsewhere than `tokens` does, so that no name could be trusted."""
+    token = stream[index]
+    touching = index > 0 and stream[index - 1].kind == "string"
+    return touching or (token.text[0] in "rRbB" and ("\\'" in token.text or '\\"' in token.text))
 
 
 def _syntax(source: str, message: str) -> Problem:
@@ -270,9 +306,7 @@ def _patterns(stream: list[Token]) -> Iterator[Problem]:
     for index in range(len(stream) - 2):
         if stream[index].text == "matches" and stream[index + 2].kind == "string":
             literal = stream[index + 2]
-            try:
-                compile_condition(f'"".matches({literal.text})').execute({})
-            except (ValueError, RuntimeError, TypeError):
+            if evaluate(compile_condition(f'"".matches({literal.text})'), {})[1]:
                 yield Problem(literal.at, "not a regular expression")
 
 
@@ -281,14 +315,11 @@ def _trial(program: Any, stream: list[Token]) -> list[Problem]:
     if any(token.text == "facts" for token in stream):
         return []  # what facts there are depends on the guards
     for level in (0.0, 1.0):
-        try:
-            outcome = program.execute(_sample(level))
-        except (KeyError, ZeroDivisionError, OverflowError):
-            continue
-        except (ValueError, TypeError, RuntimeError) as exc:
-            return [Problem(None, f"cannot be evaluated: {str(exc).splitlines()[0][:120]}")]
-        if not isinstance(outcome, bool):
-            return [Problem(None, f"must be true or false, not {type(outcome).__name__}")]
+        _, error = evaluate(program, _sample(level))
+        if error == NOT_A_BOOLEAN:
+            return [Problem(None, "must come to true or false")]
+        if error in ("TypeError", "ValueError", "RuntimeError", "PanicException"):
+            return [Problem(None, f"cannot be evaluated: {error}, types do not fit")]
     return []
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from clearmark.core import Action, PolicyRef, Reason, RuleHit, Stage, Verdict
-from clearmark.policies._conditions import Reads, compile_condition, reads
+from clearmark.policies._conditions import Reads, compile_condition, evaluate, reads
 from clearmark.policies._content import Content
 from clearmark.policies.inputs import Inputs
 from clearmark.policies.messages import UNAVAILABLE, UNCOVERED, ReasonText
@@ -127,17 +127,11 @@ def _rules(stage: _StagePlan, inputs: Inputs, hits: list[RuleHit], add: Any) -> 
         mode = rule.mode_on(inputs.day) if rule.expires else rule.mode
         if mode == "off":
             continue
-        try:
-            outcome = check.program.execute(context)
-            error = "" if outcome is True or outcome is False else "NotABoolean"
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as exc:  # noqa: BLE001  CEL's faults are many builtin classes, a panic is no Exception
-            outcome, error = True, type(exc).__name__
+        holds, error = evaluate(check.program, context)
         if error:
             hit = RuleHit(rule=rule.id, held=True, action=error_action(rule.on_error), mode=mode, error=error)
             add(_loud(hit, rule.category, UNAVAILABLE))
-        elif outcome:
+        elif holds:
             add(check.loud[mode])
         else:
             hits.append(check.quiet[mode])

@@ -135,7 +135,7 @@ def test_a_sound_file_loads_with_its_defaults() -> None:
             '"scores.sexaul > 0.1"',
             "12:19: rules[0].when: unknown category sexaul (did you mean sexual?)",
         ),
-        ("request.n > 8", "request.n", "12:11: rules[0].when: must be true or false, not int"),
+        ("request.n > 8", "request.n", "12:11: rules[0].when: must come to true or false"),
         ("request.n > 8", "8", "12:11: rules[0].when: must be a condition (put it in quotes), not a number"),
         (
             "    action: review",
