@@ -1,0 +1,129 @@
+"""Where the register lies: one SQLite file, or any other database that SQLAlchemy reaches.
+
+SQLite runs with a write-ahead log and `synchronous=FULL`: what a progress bar counted survives a power cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+
+from clearmark.core.errors import Error, Unavailable, UsageError
+from clearmark.provenance.training_data._schema import FORMAT, META, METADATA
+
+__all__ = ["Database"]
+
+_HINT = "check the file, its folder's rights and the space left on the disk"
+
+
+class Database:
+    """An engine with the register's tables in it. `where` is a path, a database URL, or an engine."""
+
+    def __init__(self, where: str | Path | Engine, *, create: bool = True) -> None:
+        if isinstance(where, Engine):
+            self.engine, self.name, self._own = where, str(where.url), False
+        elif isinstance(where, str) and "://" in where:
+            self.engine, self._own = create_engine(where), True
+            self.name = self.engine.url.render_as_string(hide_password=True)
+        else:
+            self.engine, self.name, self._own = _sqlite(Path(where), create), str(where), True
+        if self.engine.dialect.name == "sqlite":
+            event.listen(self.engine, "connect", _configure)
+            event.listen(self.engine, "begin", _begin)
+        self._prepare()
+
+    def close(self) -> None:
+        """Close every connection of an engine that was opened here."""
+        if self._own:
+            self.engine.dispose()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Open a transaction that sees one state of the register from its start to its end.
+
+        Raises:
+            Unavailable: when the database cannot be read.
+        """
+        try:
+            with self.engine.connect() as conn, conn.begin():
+                yield conn
+        except SQLAlchemyError as exc:
+            raise Unavailable(f"the register {self.name} cannot be read: {_cause(exc)}", hint=_HINT) from exc
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Open a transaction that is kept whole or not at all.
+
+        Raises:
+            UsageError: when another import wrote the same items first.
+            Unavailable: when the database cannot be written.
+        """
+        try:
+            with self.engine.connect() as raw:
+                conn = raw.execution_options(clearmark_write=True)
+                with conn.begin():
+                    yield conn
+        except IntegrityError as exc:
+            raise UsageError(
+                "another import writes the same version of this dataset", hint="wait until it has ended"
+            ) from exc
+        except SQLAlchemyError as exc:
+            raise Unavailable(
+                f"the register {self.name} cannot be written: {_cause(exc)}", hint=_HINT
+            ) from exc
+
+    def _prepare(self) -> None:
+        with self.writing() as conn:
+            METADATA.create_all(conn)
+            found = conn.execute(select(META.c.value).where(META.c.name == "format")).scalar()
+            if found is None:
+                conn.execute(insert(META).values(name="format", value=FORMAT))
+            elif found != FORMAT:
+                raise UsageError(
+                    f"the register {self.name} has format {found}; this version reads {FORMAT}",
+                    hint="update clearmark",
+                )
+
+
+def _sqlite(path: Path, create: bool) -> Engine:
+    try:
+        if not path.exists():
+            if not create:
+                raise UsageError(f"there is no register at {path}", hint="clearmark data add makes it")
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Names of creators are personal data: the file is for its owner.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except Error:
+        raise
+    except OSError as exc:
+        raise Unavailable(f"the register {path} cannot be made: {exc.strerror}", hint=_HINT) from exc
+    return create_engine(URL.create("sqlite", database=str(path)), connect_args={"timeout": 30.0})
+
+
+def _configure(dbapi: sqlite3.Connection, _: object) -> None:
+    dbapi.isolation_level = None
+    cursor = dbapi.cursor()
+    cursor.execute("PRAGMA trusted_schema = OFF")
+    cursor.execute("PRAGMA cell_size_check = ON")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA secure_delete = ON")
+    cursor.execute("PRAGMA cache_size = -32000")
+    cursor.close()
+
+
+def _begin(conn: Connection) -> None:
+    write = conn.get_execution_options().get("clearmark_write", False)
+    conn.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _cause(exc: SQLAlchemyError) -> str:
+    # Never the statement: its values are captions and names.
+    return str(getattr(exc, "orig", None) or type(exc).__name__)

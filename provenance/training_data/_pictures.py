@@ -1,0 +1,140 @@
+"""What the bytes of a picture say: digests, size, look, and the statements embedded in it. All bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from clearmark.core.errors import MediaError, MediaTooLarge
+from clearmark.core.pixels import MAX_BYTES, MAX_PIXELS, open_image, sniff
+from clearmark.provenance.training_data.items import Fault, Signal
+from clearmark.provenance.training_data.opt_outs import read_claims, read_manifest, read_xmp
+from clearmark.provenance.training_data.opt_outs.cawg import ManifestReader
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Look", "look_at", "on_white", "perceptual_hash"]
+
+_DC = "http://purl.org/dc/elements/1.1/"
+_RIGHTS = "http://ns.adobe.com/xap/1.0/rights/"
+_CC = "http://creativecommons.org/ns#"
+_WORKING_SIDE = 256
+
+
+@dataclass(slots=True, kw_only=True)
+class Look:
+    """What was found; `fault` says why there is no more of it. `picture` is a small copy on white."""
+
+    sha256: str
+    size: int
+    media_type: str = ""
+    width: int = 0
+    height: int = 0
+    phash: int | None = None
+    colours: bytes | None = None
+    signals: tuple[Signal, ...] = ()
+    creator: str = ""
+    statement: str = ""
+    fault: Fault | None = None
+    picture: Image | None = field(default=None, repr=False)
+
+
+def look_at(
+    data: bytes,
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_pixels: int = MAX_PIXELS,
+    manifest_reader: ManifestReader = read_manifest,
+    read_us: int = 0,
+) -> Look:
+    """Read everything that the register keeps of a picture. Never raises for what the bytes hold."""
+    look = Look(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+    if len(data) > max_bytes:
+        look.fault = Fault("too-large", f"{len(data):,} bytes; at most {max_bytes:,} are read")
+        return look
+    try:
+        look.media_type = sniff(data)
+    except MediaError:
+        look.fault = Fault("unknown-format", "not a PNG, JPEG or WebP picture")
+        return look
+    look.width, look.height = _declared_size(data, look.media_type)
+    try:
+        picture = open_image(data, max_bytes=max_bytes, max_pixels=max_pixels)
+    except MediaTooLarge as exc:
+        look.fault = Fault("too-large", exc.message)
+        return look
+    except MediaError as exc:
+        look.fault = Fault("broken", exc.message)
+        return look
+    look.width, look.height = picture.size
+    small = on_white(picture, _WORKING_SIDE)
+    look.picture = small
+    look.phash = perceptual_hash(small)
+    look.colours = _colours(small)
+    fields = _xmp_fields(data)
+    look.signals = (
+        *read_xmp(fields, read_us=read_us),
+        *read_claims(manifest_reader(data, look.media_type), read_us=read_us),
+    )
+    look.creator = fields.get((_DC, "creator"), "")
+    look.statement = (
+        fields.get((_CC, "license"), "")
+        or fields.get((_RIGHTS, "WebStatement"), "")
+        or fields.get((_RIGHTS, "UsageTerms"), "")
+    )
+    return look
+
+
+def perceptual_hash(picture: Image) -> int:
+    """Return the 64-bit hash of imagehash's `phash` as an unsigned integer."""
+    import imagehash
+
+    return int(str(imagehash.phash(picture)), 16)
+
+
+def on_white(picture: Image, side: int) -> Image:
+    """Return an RGB copy of at most `side` x `side` pixels, transparent parts white.
+
+    Scaled with premultiplied alpha, so that the colour hidden under transparent pixels does not show.
+    """
+    import PIL.Image
+
+    scale = min(1.0, side / max(picture.size))
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    transparent = picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info
+    if not transparent:
+        return picture.convert("RGB").resize(size, PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
+    premultiplied = picture.convert("RGBA").convert("RGBa")
+    small = premultiplied.resize(size, PIL.Image.Resampling.LANCZOS, reducing_gap=2.0).convert("RGBA")
+    canvas = PIL.Image.new("RGBA", size, "white")
+    canvas.alpha_composite(small)
+    return canvas.convert("RGB")
+
+
+def _colours(picture: Image) -> bytes:
+    """Return 4 x 4 RGB means: what the hash, which is blind to colour, cannot tell apart."""
+    import PIL.Image
+
+    return picture.resize((4, 4), PIL.Image.Resampling.BOX).tobytes()
+
+
+def _declared_size(data: bytes, media_type: str) -> tuple[int, int]:
+    """Return width and height from a PNG's header, so that a bomb stands on record with its size."""
+    if media_type == "image/png" and len(data) >= 24:
+        width, height = struct.unpack_from(">II", data, 16)
+        return min(width, 2**31 - 1), min(height, 2**31 - 1)
+    return 0, 0
+
+
+def _xmp_fields(data: bytes) -> dict[tuple[str, str], str]:
+    from clearmark.provenance._containers import get_xmp
+    from clearmark.provenance.metadata.xmp import parse
+
+    try:
+        packet = get_xmp(data)
+        return parse(packet) if packet else {}
+    except MediaError:
+        return {}
