@@ -66,7 +66,9 @@ def run_tests(
     from clearmark.policies import run_tests as run
 
     rows = [
-        (name, result.name, result.ok, result.message) for name in files for result in run(Policy.load(name))
+        (name, result.name, result.passed, result.message)
+        for name in files
+        for result in run(Policy.load(name))
     ]
     if json_:
         emit(
