@@ -15,7 +15,7 @@ from clearmark.policies._sources import profiles
 from clearmark.policies.boundaries import Witness, changed_inputs
 from clearmark.policies.diagnostics import Diagnostic, InvalidPolicy
 from clearmark.policies.differences import Change, diff
-from clearmark.policies.explaining import explain
+from clearmark.policies.explaining import explain, explain_record
 from clearmark.policies.holding import PolicyHolder, Reload
 from clearmark.policies.inputs import Inputs, Measurement, RequestFacts
 from clearmark.policies.linting import lint
@@ -52,6 +52,7 @@ __all__ = [
     "changed_inputs",
     "diff",
     "explain",
+    "explain_record",
     "json_schema",
     "lint",
     "pin",

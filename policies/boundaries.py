@@ -21,7 +21,7 @@ from clearmark.policies.inputs import Fact, Inputs, Measurement, RequestFacts
 from clearmark.policies.policy import Policy
 from clearmark.policies.rules import Rule
 
-__all__ = ["Witness", "changed_inputs"]
+__all__ = ["Witness", "changed_inputs", "idle_rules"]
 
 _MOST_TRIALS = 4000
 _DAY = "2026-01-01"
@@ -83,6 +83,27 @@ def changed_inputs(before: Policy, after: Policy) -> list[Witness]:
                     found[key] = _plain(before, after, stage, about, point)
     # the same example under two headings says nothing new
     return list({(item.inputs.stage, item.render()): item for item in found.values()}.values())
+
+
+def idle_rules(policy: Policy) -> list[str]:
+    """Return the ids of enforced rules without which no other verdict was found.
+
+    Such a rule is usually overshadowed by a threshold or by a stronger rule.
+    """
+    out = []
+    for rule in policy.rules:
+        axes = _axes([rule])
+        if rule.mode != "enforce" or any(names is None for names in reads([rule.when]).values()):
+            continue  # what such a condition reads cannot be told, so nothing would be proved
+        without = policy.without(rule.id)
+        differs = any(
+            one.action is not other.action
+            for point in _trials(axes)
+            for one, other in [_decide(policy, without, rule.stage, point)]
+        )
+        if not differs:
+            out.append(rule.id)
+    return out
 
 
 def _trials(axes: Mapping[Dim, list[Any]]) -> Iterator[Point]:

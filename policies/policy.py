@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -113,6 +113,12 @@ class Policy(Content):
             for category in self.requires[stage]
             if (stage, category) not in measured
         )
+
+    def without(self, rule_id: str) -> Policy:
+        """Return the policy without one of its rules, to see what the rule is for; for comparison only."""
+        rules = tuple(rule for rule in self.rules if rule.id != rule_id)
+        less = replace(self, rules=rules, tests=())
+        return replace(less, _plan=make_plan(self.ref, less))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved policy: everything that counts in a decision, defaults written out.

@@ -16,7 +16,7 @@ from clearmark.core.errors import UsageError
 from clearmark.policies.inputs import Inputs
 from clearmark.policies.policy import Policy
 
-__all__ = ["Delta", "Replay", "Sample", "replay"]
+__all__ = ["Delta", "Replay", "Sample", "ShadowCount", "replay"]
 
 SAMPLES = 20
 """How many recorded decisions are kept per kind of change."""
@@ -44,6 +44,15 @@ class Delta:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShadowCount:
+    """How often a rule in shadow held, and how often it would have made the verdict stronger."""
+
+    rule: str
+    held: int
+    stronger: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replay:
     """What came of it. `replayed` of `seen` records could be decided again; `skipped` says why not the rest.
 
@@ -59,6 +68,7 @@ class Replay:
     verdicts: Mapping[str, int]
     deltas: tuple[Delta, ...]
     drifted: int
+    shadow: tuple[ShadowCount, ...] = ()
 
     @property
     def coverage(self) -> float:
@@ -72,6 +82,10 @@ class Replay:
         if self.drifted:
             lines.append(f"DRIFT: {self.drifted:,} records of this same policy come out otherwise")
         lines.append(f"unchanged: {self.unchanged:,}")
+        lines.extend(
+            f"shadow {item.rule}: held {item.held:,}, would strengthen {item.stronger:,}"
+            for item in self.shadow
+        )
         for delta in self.deltas:
             lines.append(f"{delta.stage}: {delta.before.word} -> {delta.after.word}: {delta.count:,}")
             for sample in delta.samples[:3]:
@@ -87,6 +101,9 @@ class Replay:
             "unchanged": self.unchanged,
             "drifted": self.drifted,
             "verdicts": dict(self.verdicts),
+            "shadow": [
+                {"rule": item.rule, "held": item.held, "stronger": item.stronger} for item in self.shadow
+            ],
             "deltas": [
                 {
                     "stage": delta.stage,
@@ -116,6 +133,8 @@ def replay(policy: Policy, bodies: Iterable[Mapping[str, Any]]) -> Replay:
     """
     skipped: Counter[str] = Counter()
     verdicts: Counter[str] = Counter()
+    held: Counter[str] = Counter()
+    stronger: Counter[str] = Counter()
     counts: Counter[tuple[str, Action, Action]] = Counter()
     samples: dict[tuple[str, Action, Action], list[Sample]] = {}
     seen = replayed = drifted = 0
@@ -129,6 +148,10 @@ def replay(policy: Policy, bodies: Iterable[Mapping[str, Any]]) -> Replay:
         replayed += 1
         verdict = policy.decide(inputs)
         verdicts[verdict.action.word] += 1
+        for hit in verdict.trace:
+            if hit.mode == "shadow" and hit.held:
+                held[hit.rule] += 1
+                stronger[hit.rule] += hit.action > verdict.action
         if verdict.action is before:
             continue
         drifted += _digest(body) == policy.ref.digest
@@ -151,6 +174,10 @@ def replay(policy: Policy, bodies: Iterable[Mapping[str, Any]]) -> Replay:
             for key, count in sorted(counts.items())
         ),
         drifted=drifted,
+        shadow=tuple(
+            ShadowCount(rule=rule, held=count, stronger=stronger[rule])
+            for rule, count in sorted(held.items())
+        ),
     )
 
 

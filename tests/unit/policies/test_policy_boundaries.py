@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from clearmark.core import Stage, canonical_json
 from clearmark.policies import Inputs, Measurement, Policy, changed_inputs, diff
+from clearmark.policies.boundaries import idle_rules
 
 HEAD = 'schema: clearmark/policy/v1\nname: t\nversion: "1"\n'
 OLD = HEAD + (
@@ -87,6 +88,12 @@ def test_directions() -> None:
     assert "on_error: block -> review (looser)" in [
         change.render() for change in diff(Policy.parse(OLD), Policy.parse(new))
     ]
+
+
+def test_a_rule_that_changes_nothing_is_found() -> None:
+    text = OLD + "  - {id: late, stage: output, when: scores.sexual >= 0.6, action: review}\n"
+    assert idle_rules(Policy.parse(text)) == ["late"]
+    assert idle_rules(Policy.parse(OLD)) == []
 
 
 bands = st.dictionaries(

@@ -276,6 +276,7 @@ def test_lint_reports_every_file_and_failing_tests(tmp_path: Path) -> None:
         str(three),
     ]
     assert "expected block, got allow" in found[2].message
+    assert found[2].render().startswith(f"{two}:15:12: tests.wrong: ")
 
 
 def test_shipped_profiles_lint_clean() -> None:

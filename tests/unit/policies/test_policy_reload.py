@@ -9,7 +9,7 @@ import pytest
 
 from clearmark.core import Finding, Observation, Request, canonical_json
 from clearmark.core.errors import PolicyError, UsageError
-from clearmark.policies import Inputs, Policy, PolicyHolder, Reload, replay
+from clearmark.policies import Inputs, Policy, PolicyHolder, Reload, explain_record, replay
 
 TEXT = """\
 schema: clearmark/policy/v1
@@ -150,6 +150,33 @@ def test_replay_gives_coverage_first_and_then_what_changes() -> None:
     assert result.verdicts == {"allow": 60, "block": 40}
     assert result.render().startswith("coverage: 100 of 104 recorded decisions (96.2%)")
     assert canonical_json(result.to_dict())
+
+
+def test_replay_counts_what_rules_in_shadow_would_do() -> None:
+    policy = Policy.parse(
+        TEXT.split("tests:", maxsplit=1)[0]
+        + "rules:\n  - {id: soon, stage: output, when: scores.sexual >= 0.4, action: review, "
+        "mode: shadow, expires: 2099-01-01}\n"
+    )
+    result = replay(policy, [body(policy, score / 100) for score in range(100)])
+    assert [(item.rule, item.held, item.stronger) for item in result.shadow] == [("soon", 60, 10)]
+    assert "shadow soon: held 60, would strengthen 10" in result.render()
+
+
+def test_a_recorded_decision_is_explained() -> None:
+    policy = Policy.parse(TEXT)
+    record = body(policy, 0.7)
+    text = explain_record(record, policy)
+    assert "threshold/sexual@output asks for block" in text
+    assert "sexual 0.700" in text
+    assert "NOTE" not in text
+    other = explain_record(record, Policy.parse(TEXT.replace("sexual: 0.5}", "sexual: 0.8}")))
+    assert "decided by another policy" in other
+    assert "on record is block, not allow" in other
+    with pytest.raises(UsageError):
+        explain_record({"inputs": {}}, policy)
+    with pytest.raises(UsageError):
+        explain_record({}, policy)
 
 
 def test_replaying_the_same_policy_changes_nothing_and_finds_a_changed_record() -> None:
