@@ -15,26 +15,34 @@ if TYPE_CHECKING:
         Check,
         Checkpoint,
         Erased,
+        Hold,
         Ledger,
         LedgerReport,
         NoteSigner,
         NoteVerifier,
+        Pruned,
         Receipt,
+        Reconciliation,
         Recorded,
         StoredEvent,
+        verify_export,
     )
 
 __all__ = [
     "Check",
     "Checkpoint",
     "Erased",
+    "Hold",
     "Ledger",
     "LedgerReport",
     "NoteSigner",
     "NoteVerifier",
+    "Pruned",
     "Receipt",
+    "Reconciliation",
     "Recorded",
     "StoredEvent",
+    "verify_export",
 ]
 
 

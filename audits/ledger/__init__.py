@@ -8,20 +8,27 @@
 
 from __future__ import annotations
 
+from clearmark.audits.ledger._export import verify_export
 from clearmark.audits.ledger._ledger import Ledger
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, NoteVerifier
 from clearmark.audits.ledger._receipts import Receipt
+from clearmark.audits.ledger._reconcile import Reconciliation
 from clearmark.audits.ledger._records import Check, Erased, LedgerReport, Recorded, StoredEvent
+from clearmark.audits.ledger._retention import Hold, Pruned
 
 __all__ = [
     "Check",
     "Checkpoint",
     "Erased",
+    "Hold",
     "Ledger",
     "LedgerReport",
     "NoteSigner",
     "NoteVerifier",
+    "Pruned",
     "Receipt",
+    "Reconciliation",
     "Recorded",
     "StoredEvent",
+    "verify_export",
 ]

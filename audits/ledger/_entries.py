@@ -10,6 +10,7 @@ from typing import Any
 from clearmark.audits.ledger._canonical import canonical, envelope_tail
 from clearmark.audits.ledger._merkle import hash_leaf
 from clearmark.audits.ledger._records import Recorded
+from clearmark.audits.ledger._retention import RESERVED
 from clearmark.audits.ledger._vault import COMMITMENT, DataKey, Vault
 from clearmark.core.errors import UsageError
 from clearmark.core.events import Event
@@ -37,13 +38,18 @@ class Entry:
     _sealed: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def of(cls, event: Event) -> Entry:
-        """Check an event; without personal data it is complete at once.
+    def of(cls, event: Event, *, own: bool = False) -> Entry:
+        """Check an event; without personal data it is complete at once. `own` is set for the ledger's own.
 
         Raises:
             UsageError: when it is not an event that can be recorded.
         """
         _check(event)
+        if event.kind in RESERVED and not own:
+            raise UsageError(
+                f"only the ledger itself records events of kind {event.kind}",
+                hint="use the call that does it",
+            )
         made = cls(event)
         # Stand-ins of the right length: what is wrong with an event must show before it joins a group.
         made._complete(dict.fromkeys(event.personal, COMMITMENT + "0" * 64) if event.personal else None)

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from sqlalchemy import Row, Select, func, select
+from sqlalchemy import Connection, Row, Select, func, make_url, select
+from sqlalchemy.exc import ArgumentError
 
+from clearmark.audits.ledger._canonical import envelope_tail
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
+from clearmark.audits.ledger._export import export_lines
 from clearmark.audits.ledger._merkle import hash_leaf, inclusion_proof
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._receipts import Receipt
+from clearmark.audits.ledger._reconcile import TERMINAL, Reconciliation, reconcile_store
 from clearmark.audits.ledger._records import Erased, LedgerReport, Recorded, StoredEvent
+from clearmark.audits.ledger._retention import (
+    ERASURE,
+    HOLD_PLACED,
+    HOLD_RELEASED,
+    PRUNED,
+    Hold,
+    Pruned,
+    active_holds,
+    erase_key,
+    hold_body,
+    prune_events,
+    release_body,
+)
 from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, MARK, META, PERSONAL, SUBJECT_KEY
 from clearmark.audits.ledger._sqlite import SqliteStore
 from clearmark.audits.ledger._store import Store
@@ -23,6 +40,7 @@ from clearmark.audits.ledger._verify import verify_store
 from clearmark.audits.ledger._writer import Writer
 from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, LedgerUnavailable, UsageError
 from clearmark.core.events import Event
+from clearmark.core.ids import uuid7
 
 __all__ = ["Ledger"]
 
@@ -36,6 +54,7 @@ _COLUMNS = (
     EVENT.c.request_id,
     EVENT.c.envelope,
     EVENT.c.leaf_hash,
+    EVENT.c.pruned,
 )
 
 
@@ -80,9 +99,9 @@ class Ledger:
         """Open the ledger in `database`, a path or an SQLAlchemy URL; make it if absent and `create` is set.
 
         `signer` signs its checkpoints, `vault_key` (32 bytes) wraps the keys of personal data. Signed
-        checkpoints also go to `checkpoint_log`, by default `<name>.checkpoints.log` beside the database. Each
-        commit is signed; `checkpoint_every_s` signs less often, which leaves the newest events open to
-        rewriting for that long.
+        checkpoints also go to `checkpoint_log`, by default `<name>.checkpoints.log` beside a SQLite file and
+        nowhere for a server. Each commit is signed; `checkpoint_every_s` signs less often, which leaves the
+        newest events open to rewriting for that long.
 
         A ledger that is damaged or was rolled back still opens, so that `verify` can say what is wrong; it
         takes no more events.
@@ -93,8 +112,9 @@ class Ledger:
             KeyUnavailable: when it belongs to another signer or vault key.
         """
         vault = Vault(vault_key)
-        store, log_path = _open_store(database, create=create, busy_timeout_s=busy_timeout_s)
-        log = CheckpointLog(Path(checkpoint_log) if checkpoint_log else log_path) if log_path else None
+        store, beside = _open_store(database, create=create, busy_timeout_s=busy_timeout_s)
+        log_path = Path(checkpoint_log) if checkpoint_log else beside
+        log = CheckpointLog(log_path) if log_path else None
         made = cls(store, signer=signer, vault=vault, log=log, checkpoint_every_s=checkpoint_every_s)
         try:
             made._enter()
@@ -179,7 +199,7 @@ class Ledger:
             proof=tuple(inclusion_proof(event.seq, head.size, tree.node)),
             note=head.note,
         )
-        problem = receipt.explain(self.verifier_key, envelope=event.envelope)
+        problem = receipt.explain(self.verifier_key, envelope=None if event.pruned else event.envelope)
         if problem:
             raise LedgerTampered(
                 f"there is no valid proof for event {event.seq}: {problem}",
@@ -291,6 +311,96 @@ class Ledger:
         """Do as `erase` for the personal data of one request whose events name no subject."""
         return self._erase("request", request_id, request_id=request_id, tenant=tenant)
 
+    def hold(self, reason: str, *, by: str, **scope: str) -> Hold:
+        """Place a legal hold, which stops pruning and erasure of what it covers.
+
+        `scope` bounds it by `request_id`, `tenant`, `kind`, `mark_id` or `subject`, all together; without
+        any it covers everything. `by` and `reason` go on record for good, so give ids of persons, not names.
+        """
+        self._refuse_damaged()
+        if scope.get("subject"):
+            scope["subject"] = self._vault.reference("subject", scope["subject"]).hex()
+        body = hold_body(reason, by, scope)
+        _, recorded = self._writer.transact(lambda *_: (None, body), kind=HOLD_PLACED)
+        assert recorded is not None
+        return Hold(hold_id=recorded.event_id, reason=reason, ts_us=recorded.ts_us, scope=body["scope"])
+
+    def release_hold(self, hold_id: str, *, by: Sequence[str], reason: str) -> Recorded:
+        """Lift a hold. `by` names two different persons who agree.
+
+        Raises:
+            UsageError: with fewer persons, or without a reason.
+            LedgerError: when no such hold is in force.
+        """
+        self._refuse_damaged()
+        _, recorded = self._writer.transact(
+            lambda conn, _: (None, release_body(conn, hold_id, by, reason)), kind=HOLD_RELEASED
+        )
+        assert recorded is not None
+        return recorded
+
+    def holds(self) -> list[Hold]:
+        """Return the holds in force, oldest first."""
+        with self._store.reading() as conn:
+            return active_holds(conn)
+
+    def prune(self, *, before: int, kind: str = "", tenant: str = "", limit: int = 10_000) -> Pruned:
+        """Drop the bytes of up to `limit` events with `ts_us` below `before`, the oldest first.
+
+        Their hashes stay, so every proof, receipt and checkpoint stays valid. Events under a hold stay, and
+        so do those about erasures, holds and pruning. Nothing is recorded when nothing is old enough.
+        """
+        self._refuse_damaged()
+
+        def work(conn: Connection, event_id: str) -> tuple[tuple[int, int], dict[str, Any] | None]:
+            events, values, body = prune_events(
+                conn, event_id, before=before, kind=kind, tenant=tenant, limit=limit
+            )
+            return (events, values), body if events else None
+
+        (events, values), recorded = self._writer.transact(work, kind=PRUNED)
+        if recorded is not None:
+            self._store.scrub()
+        return Pruned(event=recorded, events=events, values=values)
+
+    def reconcile(
+        self,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        grace_s: float = 3600.0,
+        terminal: Sequence[str] = TERMINAL,
+    ) -> Reconciliation:
+        """Say which requests were not answered on record, or more than once.
+
+        A request that began within the last `grace_s` seconds may still be running.
+        """
+        return reconcile_store(self._store, since=since, until=until, grace_s=grace_s, terminal=terminal)
+
+    def export(self, path: str | Path, **chosen: Any) -> Recorded:
+        """Write events with their proofs to a JSON Lines file, and record that it was done.
+
+        `chosen` is what `events` takes. `verify_export`, or the standalone verifier, checks the file without
+        the ledger. The recorded event holds the digest of the file, the number of events and the tree size.
+        """
+        head = self.checkpoint()
+        tree = self._writer.tree
+        chosen_events = (event for event in self.events(**chosen) if event.seq < head.size)
+        seal = hashlib.sha256()
+        count = -2
+        try:
+            with Path(path).open("w", encoding="utf-8", newline="\n") as stream:
+                lines = export_lines(chosen_events, head=head, tree=tree, verifier_key=self.verifier_key)
+                for line in lines:
+                    stream.write(line)
+                    seal.update(line.encode())
+                    count += 1
+        except OSError as exc:
+            raise LedgerError(f"the export {path} cannot be written: {exc.strerror}") from exc
+        body = {"events": count, "tree_size": head.size, "root": head.root, "sha256": seal.hexdigest()}
+        event = Event(kind="ledger.exported", request_id=uuid7(), body=body)
+        return self.append([event])[0]
+
     def verify(self) -> LedgerReport:
         """Check every event, hash and checkpoint; never raises for damage, which is what it reports."""
         return verify_store(
@@ -321,8 +431,7 @@ class Ledger:
                 "personal": conn.execute(select(count).select_from(PERSONAL)).scalar_one(),
                 "erased": conn.execute(erased).scalar_one(),
             }
-        if isinstance(self._store, SqliteStore):
-            numbers["bytes"] = self._store.path.stat().st_size
+            numbers["bytes"] = self._store.footprint(conn)
         return numbers
 
     def _enter(self) -> None:
@@ -400,12 +509,21 @@ class Ledger:
             note = conn.execute(query).scalar()
         return None if note is None else parse_checkpoint(note, self._signer.verifier)
 
-    def _erase(self, kind: str, name: str, *, request_id: str, tenant: str) -> Erased:
+    def _erase(self, scope: str, name: str, *, request_id: str, tenant: str) -> Erased:
         self._refuse_damaged()
-        erased = self._writer.erase(kind, name, request_id=request_id, tenant=tenant)
-        if isinstance(self._store, SqliteStore):
-            self._store.scrub()
-        return erased
+        reference = self._vault.reference(scope, name)
+
+        def work(conn: Connection, event_id: str) -> tuple[tuple[str | None, int], dict[str, Any]]:
+            gone = erase_key(conn, reference, event_id)
+            return gone, {"values": gone[1]}
+
+        named = {"request_id": request_id} if request_id else {}
+        (key_id, values), recorded = self._writer.transact(work, kind=ERASURE, tenant=tenant, **named)
+        assert recorded is not None
+        if key_id is not None:
+            self._writer.forget(key_id)
+        self._store.scrub()
+        return Erased(event=recorded, values=values)
 
     def _select(self, query: Select[Any]) -> list[StoredEvent]:
         with self._store.reading() as conn:
@@ -414,20 +532,14 @@ class Ledger:
 
 def _stored(row: Row[Any]) -> StoredEvent:
     envelope, leaf = row.envelope, row.leaf_hash
-    if not isinstance(envelope, bytes) or hash_leaf(envelope) != leaf:
+    tail = envelope_tail(row.event_id, row.kind, row.request_id, row.tenant, row.ts_us)
+    if row.pruned is None and (
+        not isinstance(envelope, bytes) or hash_leaf(envelope) != leaf or not envelope.endswith(b"}" + tail)
+    ):
         raise LedgerTampered(
             f"event {row.seq} is not what was recorded",
             hint="run `clearmark ledger verify` to see how far it goes",
         )
-    said = json.loads(envelope)
-    if (said["event_id"], said["kind"], said["request_id"], said["tenant"], said["ts_us"]) != (
-        row.event_id,
-        row.kind,
-        row.request_id,
-        row.tenant,
-        row.ts_us,
-    ):
-        raise LedgerTampered(f"the columns of event {row.seq} are not those of the recorded event")
     return StoredEvent(
         seq=row.seq,
         event_id=row.event_id,
@@ -437,18 +549,28 @@ def _stored(row: Row[Any]) -> StoredEvent:
         request_id=row.request_id,
         tenant=row.tenant,
         envelope=envelope,
+        pruned=row.pruned or "",
     )
 
 
 def _open_store(database: str | Path, *, create: bool, busy_timeout_s: float) -> tuple[Store, Path | None]:
-    text = str(database)
-    if isinstance(database, str) and "://" in database:
-        if text.startswith("sqlite:///"):
-            return _open_store(
-                Path(text.removeprefix("sqlite:///")), create=create, busy_timeout_s=busy_timeout_s
-            )
-        raise UsageError("only SQLite files hold a ledger here", hint="give a path")
+    """Return the store of a path or URL, and where its checkpoint log stands by default."""
     path = Path(database)
+    if isinstance(database, str) and "://" in database:
+        try:
+            url = make_url(database)
+        except (ArgumentError, ValueError) as exc:
+            raise UsageError("the URL of the ledger cannot be read") from exc
+        if url.get_backend_name() in {"postgresql", "postgres"}:
+            from clearmark.audits.ledger._postgres import PostgresStore
+
+            return PostgresStore(url, create=create, busy_timeout_s=busy_timeout_s), None
+        if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
+            raise UsageError(
+                "a ledger is kept in a SQLite file or in PostgreSQL",
+                hint="give a path, or a URL like postgresql://user@host/database",
+            )
+        path = Path(url.database)
     try:
         store = SqliteStore(path, create=create, busy_timeout_s=busy_timeout_s)
     except OSError as exc:

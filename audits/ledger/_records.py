@@ -29,10 +29,16 @@ class StoredEvent(Recorded):
     request_id: str
     tenant: str
     envelope: bytes = field(repr=False)
+    pruned: str = ""
 
     @cached_property
     def body(self) -> Mapping[str, Any]:
-        """The recorded body, with the commitments under `personal` and the mark ids under `mark_ids`."""
+        """The recorded body, with the commitments under `personal` and the mark ids under `mark_ids`.
+
+        Empty once the event was pruned; `pruned` then names the event that records it.
+        """
+        if self.pruned:
+            return {}
         body: Mapping[str, Any] = json.loads(self.envelope)["body"]
         return body
 

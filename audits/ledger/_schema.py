@@ -45,10 +45,14 @@ EVENT = Table(
     Column("request_id", Text, nullable=False),
     Column("envelope", LargeBinary, nullable=False),
     Column("leaf_hash", LargeBinary, nullable=False),
+    Column("pruned", Text, index=True),
     Index("event_request", "request_id"),
     Index("event_kind_time", "kind", "ts_us"),
 )
-"""One row per event; `seq` is its index in the tree, from 0. `envelope` is what is hashed."""
+"""One row per event; `seq` is its index in the tree, from 0. `envelope` is what is hashed.
+
+Pruning empties `envelope`, and `pruned` then holds the id of the event that says so.
+"""
 
 MARK = Table(
     "mark",
@@ -99,25 +103,59 @@ PERSONAL = Table(
 )
 """Sealed personal values. Erasing leaves a row without key and bytes, with the id of the erasure event."""
 
-APPEND_ONLY = ("event", "mark", "tile", "checkpoint", "meta")
+APPEND_ONLY = ("mark", "tile", "checkpoint", "meta")
 """The tables whose rows never change and never go."""
+
+_APPEND = "the ledger is append-only"
+_ERASE = "personal data can only be erased"
+_KEY = "a data key can only be deleted"
+
+# Changes that are refused: any but those by which pruning and erasing take bytes away.
+_NOT_PRUNING = (
+    "OLD.pruned IS NOT NULL OR NEW.pruned IS NULL OR length(NEW.envelope) <> 0 OR NEW.seq <> OLD.seq "
+    "OR NEW.event_id <> OLD.event_id OR NEW.ts_us <> OLD.ts_us OR NEW.tenant <> OLD.tenant "
+    "OR NEW.kind <> OLD.kind OR NEW.request_id <> OLD.request_id OR NEW.leaf_hash <> OLD.leaf_hash"
+)
+_NOT_ERASING = (
+    "OLD.erasure IS NOT NULL OR NEW.sealed IS NOT NULL OR NEW.key_id IS NOT NULL OR NEW.erasure IS NULL "
+    "OR NEW.seq <> OLD.seq OR NEW.name <> OLD.name"
+)
+_RULES = (
+    *((table, action, "", _APPEND) for table in APPEND_ONLY for action in ("update", "delete")),
+    ("event", "update", _NOT_PRUNING, _APPEND),
+    ("event", "delete", "", _APPEND),
+    ("personal", "update", _NOT_ERASING, _ERASE),
+    ("personal", "delete", "", _ERASE),
+    ("subject_key", "update", "", _KEY),
+)
+"""Table, action, condition, and what is said to whoever tries."""
 
 
 def sqlite_triggers() -> list[str]:
     """Return the statements that make the triggers in SQLite."""
-    made = [
-        f"CREATE TRIGGER {table}_no_{action} BEFORE {action} ON {table} "
-        f"BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
-        for table in APPEND_ONLY
-        for action in ("update", "delete")
-    ]
-    refuse = "BEGIN SELECT RAISE(ABORT, 'personal data can only be erased'); END"
     return [
-        *made,
-        f"CREATE TRIGGER personal_no_delete BEFORE delete ON personal {refuse}",
-        "CREATE TRIGGER personal_no_update BEFORE update ON personal WHEN OLD.erasure IS NOT NULL "
-        "OR NEW.sealed IS NOT NULL OR NEW.key_id IS NOT NULL OR NEW.erasure IS NULL "
-        f"OR NEW.seq <> OLD.seq OR NEW.name <> OLD.name {refuse}",
-        "CREATE TRIGGER subject_key_no_update BEFORE update ON subject_key "
-        "BEGIN SELECT RAISE(ABORT, 'a data key can only be deleted'); END",
+        f"CREATE TRIGGER {table}_no_{action} BEFORE {action} ON {table} "
+        + (f"WHEN {condition} " if condition else "")
+        + f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
+        for table, action, condition, message in _RULES
     ]
+
+
+def postgres_triggers() -> list[str]:
+    """Return the statements that make the triggers in PostgreSQL."""
+    function = (
+        "CREATE FUNCTION ledger_refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION '%', TG_ARGV[0]; END $$"
+    )
+    rows = [
+        f"CREATE TRIGGER {table}_no_{action} BEFORE {action} ON {table} FOR EACH ROW "
+        + (f"WHEN ({condition}) " if condition else "")
+        + f"EXECUTE FUNCTION ledger_refuse('{message}')"
+        for table, action, condition, message in _RULES
+    ]
+    tables = [
+        f"CREATE TRIGGER {table.name}_no_truncate BEFORE TRUNCATE ON {table.name} "
+        f"EXECUTE FUNCTION ledger_refuse('{_APPEND}')"
+        for table in METADATA.sorted_tables
+    ]
+    return [function, *rows, *tables]

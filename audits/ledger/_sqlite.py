@@ -11,14 +11,14 @@ import functools
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Select, create_engine, event, text
 
 from clearmark.audits.ledger._schema import FORMAT, METADATA, sqlite_triggers
-from clearmark.audits.ledger._store import Store
+from clearmark.audits.ledger._store import Duplicate, Store
 from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
 
 __all__ = ["SqliteStore"]
@@ -67,6 +67,8 @@ class SqliteStore(Store):
         if short in _WORDS:
             what, hint = _WORDS[short]
             return LedgerUnavailable(f"the ledger {self.name} is not available: {what}", hint=hint)
+        if code in {"SQLITE_CONSTRAINT_UNIQUE", "SQLITE_CONSTRAINT_PRIMARYKEY"}:
+            return Duplicate(f"a row of the ledger {self.name} is there already")
         if code == "SQLITE_CONSTRAINT_TRIGGER":
             return LedgerError(str(orig))
         return LedgerUnavailable(f"the ledger {self.name} is not available: {orig}", hint="check the disk")
@@ -108,7 +110,9 @@ class SqliteStore(Store):
             elif found[name] != expected[name]:
                 yield f"{name} is not as it was made"
 
-    def walk(self, conn: Connection, query: Select[Any]) -> Iterator[Sequence[Any] | LedgerError]:
+    def walk(
+        self, conn: Connection, query: Select[Any]
+    ) -> Generator[Sequence[Any] | LedgerError, None, None]:
         """Yield raw rows without asking indexes; find the exact row at which reading fails.
 
         sqlite3 steps one row ahead of the one it returns, so an error of a long query can belong to the
@@ -129,7 +133,7 @@ class SqliteStore(Store):
             with contextlib.suppress(sqlite3.Error):
                 cursor.close()
 
-    def _creep(self, dbapi: Any, sql: str, done: int) -> Iterator[Sequence[Any] | LedgerError]:
+    def _creep(self, dbapi: Any, sql: str, done: int) -> Generator[Sequence[Any] | LedgerError, None, None]:
         for at in range(done, done + CHUNK + 1):
             try:
                 row = dbapi.execute(f"{sql} LIMIT 1 OFFSET {at}").fetchone()
@@ -141,9 +145,13 @@ class SqliteStore(Store):
             yield row
         yield LedgerTampered(f"the ledger {self.name} cannot be read further")
 
-    def close(self) -> None:
-        """Close; SQLite then empties its write-ahead log into the file."""
-        super().close()
+    def write_options(self) -> dict[str, Any]:
+        """Let the transaction begin with the lock; see `_begin`."""
+        return {"clearmark_write": True}
+
+    def footprint(self, conn: Connection) -> int:  # noqa: ARG002
+        """Return the size of the file."""
+        return self.path.stat().st_size
 
     def scrub(self) -> None:
         """Empty the write-ahead log, so that what was deleted is in no file of the database any more."""

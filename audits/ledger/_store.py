@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select, func, select
@@ -14,9 +14,13 @@ from clearmark.audits.ledger._schema import EVENT, TILE
 from clearmark.audits.ledger._tree import TILE_HEIGHT, TILE_WIDTH, Tree
 from clearmark.core.errors import LedgerError, LedgerTampered
 
-__all__ = ["Store"]
+__all__ = ["Duplicate", "Store"]
 
 CACHED_TILES = 128
+
+
+class Duplicate(LedgerError):
+    """A row with the same key is there already."""
 
 
 class Store(ABC):
@@ -25,6 +29,8 @@ class Store(ABC):
     engine: Engine
     name: str
     """What messages call it: a path, or a host and database without credentials."""
+    driver_errors: tuple[type[Exception], ...] = (SQLAlchemyError,)
+    """What a connection can raise."""
 
     def __init__(self) -> None:
         self._tiles: dict[tuple[int, int], bytes] = {}
@@ -46,8 +52,26 @@ class Store(ABC):
         """Run the database's own checks, and compare its tables and triggers; yield what is wrong."""
 
     @abstractmethod
-    def walk(self, conn: Connection, query: Select[Any]) -> Iterator[Sequence[Any] | LedgerError]:
+    def walk(
+        self, conn: Connection, query: Select[Any]
+    ) -> Generator[Sequence[Any] | LedgerError, None, None]:
         """Yield the raw rows of `query` in their order, and an error in place of the first unreadable row."""
+
+    @abstractmethod
+    def scrub(self) -> None:
+        """See to it that deleted rows are in no file of the database any more, as far as it can be done."""
+
+    @abstractmethod
+    def footprint(self, conn: Connection) -> int:
+        """Return the size of the database."""
+
+    def apart(self, conn: Connection) -> AbstractContextManager[Any]:  # noqa: ARG002
+        """Give a context in which an error of the database leaves the transaction usable."""
+        return nullcontext()
+
+    def write_options(self) -> dict[str, Any]:
+        """Return options for the connection of a writing transaction."""
+        return {}
 
     def insert_events(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
         """Insert rows of the event table."""
@@ -67,7 +91,7 @@ class Store(ABC):
         try:
             with self.engine.connect() as conn, conn.begin():
                 yield conn
-        except SQLAlchemyError as exc:
+        except self.driver_errors as exc:
             raise self.explain(exc) from exc
 
     @contextmanager
@@ -78,10 +102,10 @@ class Store(ABC):
             LedgerError: in place of every error of the database; nothing of the block is then on record.
         """
         try:
-            with self.engine.connect().execution_options(clearmark_write=True) as conn, conn.begin():
+            with self.engine.connect().execution_options(**self.write_options()) as conn, conn.begin():
                 self.lock(conn)
                 yield conn
-        except SQLAlchemyError as exc:
+        except self.driver_errors as exc:
             raise self.explain(exc) from exc
 
     def size(self, conn: Connection) -> int:

@@ -7,57 +7,42 @@ hashes, and the roots are compared with every signed checkpoint. Damage is repor
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from clearmark.audits.ledger._canonical import envelope_tail
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
-from clearmark.audits.ledger._merkle import Frontier, hash_leaf, root_of
+from clearmark.audits.ledger._findings import Finding
+from clearmark.audits.ledger._merkle import HASH_SIZE, Frontier, hash_leaf, root_of
 from clearmark.audits.ledger._notes import Checkpoint, NoteVerifier, parse_checkpoint
-from clearmark.audits.ledger._records import Check, LedgerReport
-from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, MARK, PERSONAL, SUBJECT_KEY, TILE
+from clearmark.audits.ledger._records import LedgerReport
+from clearmark.audits.ledger._retention import RESERVED
+from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, TILE
 from clearmark.audits.ledger._store import Store
 from clearmark.audits.ledger._tree import TILE_WIDTH
-from clearmark.audits.ledger._vault import DataKey, Vault
+from clearmark.audits.ledger._vault import Vault
+from clearmark.audits.ledger._verify_links import Links
 from clearmark.core.errors import LedgerError, LedgerTampered
 
 __all__ = ["verify_store"]
 
-MAX_PROBLEMS = 20
-"""Most problems that a check names; it goes on counting."""
-
-_COLUMNS = ("event_id", "ts_us", "tenant", "kind", "request_id")
-_TYPES = (int, str, int, str, str, str, bytes, bytes)
-
-
-class _Finding:
-    """Collects what one check finds."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.done = ""
-        self.count = 0
-        self.problems: list[str] = []
-        self.first_bad: int | None = None
-
-    def bad(self, problem: str, seq: int | None = None) -> None:
-        self.count += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
-        if seq is not None:
-            self.blame(seq)
-
-    def blame(self, seq: int) -> None:
-        self.first_bad = seq if self.first_bad is None else min(seq, self.first_bad)
-
-    def check(self) -> Check:
-        more = f"; and {self.count - MAX_PROBLEMS} more" if self.count > MAX_PROBLEMS else ""
-        detail = "; ".join(self.problems) + more if self.problems else self.done
-        return Check(name=self.name, ok=not self.count, detail=detail, first_bad=self.first_bad)
+_COLUMNS = (
+    EVENT.c.seq,
+    EVENT.c.event_id,
+    EVENT.c.ts_us,
+    EVENT.c.tenant,
+    EVENT.c.kind,
+    EVENT.c.request_id,
+    EVENT.c.envelope,
+    EVENT.c.leaf_hash,
+    EVENT.c.pruned,
+)
+_TYPES = (int, str, int, str, str, str, bytes, bytes, type(None))
+_PRUNED_TYPES = (*_TYPES[:-1], str)
 
 
 class _Verification:
@@ -66,10 +51,10 @@ class _Verification:
     ) -> None:
         self.store = store
         self.verifier = verifier
-        self.vault = vault
         self.log = log
+        self.links = Links(store, vault)
         names = ("database", "events", "tree", "checkpoints", "checkpoint-log", "marks", "personal")
-        self.findings = {name: _Finding(name) for name in names}
+        self.findings = {name: Finding(name) for name in names}
         self.size = 0
         self.edge = Frontier()
         self.tiles_above = Frontier()
@@ -78,10 +63,6 @@ class _Verification:
         self.heads: list[tuple[Checkpoint, str]] = []
         self.agreed: dict[str, int] = {}
         self.broken: dict[str, tuple[int, int]] = {}
-        self.marks: dict[int, tuple[str, ...]] = {}
-        self.personal: dict[int, dict[str, str]] = {}
-        self.event_ids: dict[int, str] = {}
-        self.erasures: dict[str, tuple[int, int]] = {}
 
     def run(self, damage: str) -> LedgerReport:
         if damage:
@@ -90,19 +71,19 @@ class _Verification:
         with self.guarded("checkpoint-log"):
             self.read_log()
         with self.guarded("database"), self.store.reading() as conn:
-            with self.guarded("checkpoints"):
+            with self.guarded("checkpoints"), self.store.apart(conn):
                 self.read_checkpoints(conn)
             self.heads.sort(key=lambda head: head[0].size)
-            with self.guarded("events"):
+            with self.guarded("events"), self.store.apart(conn):
                 self.walk_events(conn)
-            with self.guarded("tree"):
+            with self.guarded("tree"), self.store.apart(conn):
                 self.compare_tiles(conn)
             self.blame()
-            with self.guarded("marks"):
-                self.compare_marks(conn)
-            with self.guarded("personal"):
-                self.compare_personal(conn)
-            with self.guarded("database"):
+            with self.guarded("marks"), self.store.apart(conn):
+                self.links.compare_marks(conn, self.findings["marks"], self.was_walked)
+            with self.guarded("personal"), self.store.apart(conn):
+                self.links.compare_personal(conn, self.findings["personal"], self.was_walked)
+            with self.guarded("database"), self.store.apart(conn):
                 for problem in self.store.inspect(conn):
                     self.findings["database"].bad(problem)
         self.findings["database"].done = "pages, indexes and schema are as they should be"
@@ -124,7 +105,7 @@ class _Verification:
             yield
         except LedgerError as exc:
             self.findings[name].bad(exc.message)
-        except SQLAlchemyError as exc:
+        except self.store.driver_errors as exc:
             self.findings[name].bad(self.store.explain(exc).message)
         except (ValueError, TypeError, OverflowError, KeyError, AttributeError, RecursionError) as exc:
             # Values of another type or shape than any that we write.
@@ -143,17 +124,17 @@ class _Verification:
     def read_checkpoints(self, conn: Connection) -> None:
         finding = self.findings["checkpoints"]
         count = 0
-        for row in self.store.walk(
-            conn, select(CHECKPOINT.c.size, CHECKPOINT.c.note).order_by(CHECKPOINT.c.size)
-        ):
-            if isinstance(row, LedgerError):
-                finding.bad(row.message)
-                break
-            size, note = row
-            head = self.take_head(note, f"the checkpoint at {size}", "checkpoints")
-            if head is not None and head.size != size:
-                finding.bad(f"the checkpoint at {size} is one of {head.size} events")
-            count += 1
+        query = select(CHECKPOINT.c.size, CHECKPOINT.c.note).order_by(CHECKPOINT.c.size)
+        with closing(self.store.walk(conn, query)) as rows:
+            for row in rows:
+                if isinstance(row, LedgerError):
+                    finding.bad(row.message)
+                    break
+                size, note = row
+                head = self.take_head(note, f"the checkpoint at {size}", "checkpoints")
+                if head is not None and head.size != size:
+                    finding.bad(f"the checkpoint at {size} is one of {head.size} events")
+                count += 1
         finding.done = f"{count} signed checkpoints agree with the events"
         if count and self.log is not None and not any(where == "checkpoint-log" for _, where in self.heads):
             self.findings["checkpoint-log"].bad(f"{self.log.path.name} is missing or empty")
@@ -172,71 +153,72 @@ class _Verification:
 
     def walk_events(self, conn: Connection) -> None:
         finding = self.findings["events"]
-        columns = (EVENT.c.seq, *(EVENT.c[name] for name in _COLUMNS), EVENT.c.envelope, EVENT.c.leaf_hash)
         leaves: list[bytes] = []
-        edge = self.edge
-        heads = iter(self.heads)
-        head = next(heads, None)
-        while head is not None and head[0].size == 0:
-            self.compare_head(head)
-            head = next(heads, None)
-        for seq, row in enumerate(self.store.walk(conn, select(*columns).order_by(EVENT.c.seq))):
-            if isinstance(row, LedgerError):
-                finding.bad(f"event {seq} cannot be read: {row.message}", seq)
-                self.stopped = True
-                break
-            if row[0] != seq or not isinstance(row[0], int):
-                finding.bad(f"event {seq} is missing", seq)
-                self.stopped = True
-                break
-            problem = self.compare_event(seq, row)
-            if problem:
-                finding.bad(f"event {seq}: {problem}", seq)
-            leaf = hash_leaf(row[6]) if isinstance(row[6], bytes) else bytes(32)
-            edge.append(leaf)
-            leaves.append(leaf)
-            self.size = seq + 1
-            if len(leaves) == TILE_WIDTH:
-                self.compare_tile(conn, seq // TILE_WIDTH, leaves)
-                self.tile_roots.append(edge.root())
-                self.tiles_above.append(edge.root())
-                self.edge = edge = Frontier()
-                leaves = []
-            while head is not None and head[0].size == self.size:
-                self.compare_head(head)
-                head = next(heads, None)
+        heads = deque(self.heads)
+        while heads and heads[0][0].size == 0:
+            self.compare_head(heads.popleft())
+        with closing(self.store.walk(conn, select(*_COLUMNS).order_by(EVENT.c.seq))) as rows:
+            for seq, row in enumerate(rows):
+                problem = "is missing"
+                if isinstance(row, LedgerError):
+                    problem = f"cannot be read: {row.message}"
+                elif type(row[0]) is int and row[0] == seq:
+                    problem = self.compare_event(seq, row)
+                    self.take_leaf(conn, _leaf(row), leaves)
+                if problem:
+                    finding.bad(f"event {seq} {problem}", seq)
+                if self.size != seq + 1:
+                    self.stopped = True
+                    break
+                while heads and heads[0][0].size == self.size:
+                    self.compare_head(heads.popleft())
+        if not self.stopped:
+            self.links.compare_pruned(finding)
         finding.done = f"{self.size} events hash to what is on record"
-        while head is not None and not self.stopped:
-            size, where = head[0].size, head[1]
+        if self.links.gone:
+            finding.done += f", {len(self.links.gone)} of them pruned"
+        if not self.stopped:
+            self.compare_lost(heads)
+
+    def compare_lost(self, heads: Iterable[tuple[Checkpoint, str]]) -> None:
+        """Report checkpoints over more events than there are: one for each place where they stand."""
+        for where, size in {where: head.size for head, where in heads}.items():
             self.findings[where].bad(
                 f"a signed checkpoint covers {size} events; the database holds {self.size}: "
                 "it was cut or rolled back",
                 self.size,
             )
-            break
+
+    def take_leaf(self, conn: Connection, leaf: bytes, leaves: list[bytes]) -> None:
+        """Add a leaf to the tree, and compare the tile that it completes."""
+        self.edge.append(leaf)
+        leaves.append(leaf)
+        self.size += 1
+        if len(leaves) == TILE_WIDTH:
+            self.compare_tile(conn, self.size // TILE_WIDTH - 1, leaves)
+            self.tile_roots.append(self.edge.root())
+            self.tiles_above.append(self.tile_roots[-1])
+            self.edge = Frontier()
+            leaves.clear()
 
     def compare_event(self, seq: int, row: Sequence[Any]) -> str:
-        if tuple(map(type, row)) != _TYPES:
-            return "a column is of another type than the one that was recorded"
-        _, event_id, ts_us, tenant, kind, request_id, envelope, leaf = row
+        types = tuple(map(type, row))
+        if types == _PRUNED_TYPES and not row[6] and len(row[7]) == HASH_SIZE:
+            # Its hash is all that is left; whether it was to be pruned shows when all events are known.
+            self.links.note_pruned(seq, row[8])
+            return ""
+        if types != _TYPES:
+            return "has a column of another type than the one that was recorded"
+        _, event_id, ts_us, tenant, kind, request_id, envelope, leaf, _ = row
         if hash_leaf(envelope) != leaf:
-            return "its bytes do not give its leaf hash"
+            return "has bytes that do not give its leaf hash"
         # Canonical JSON sorts its keys, so all columns stand behind the body.
         tail = envelope_tail(event_id, kind, request_id, tenant, ts_us)
         if not envelope.startswith(b'{"body":{') or not envelope.endswith(b"}" + tail):
-            return "its columns are not those of the recorded event"
-        if b'"mark_ids":[' in envelope or b'"personal":{' in envelope or kind == "erasure":
-            self.note_extras(seq, event_id, kind, json.loads(envelope)["body"])
+            return "has columns that are not those of the recorded event"
+        if b'"mark_ids":[' in envelope or b'"personal":{' in envelope or kind in RESERVED:
+            self.links.note(seq, event_id, kind, json.loads(envelope)["body"])
         return ""
-
-    def note_extras(self, seq: int, event_id: str, kind: str, body: dict[str, Any]) -> None:
-        if body.get("mark_ids"):
-            self.marks[seq] = tuple(body["mark_ids"])
-        if body.get("personal"):
-            self.personal[seq] = body["personal"]
-            self.event_ids[seq] = event_id
-        if kind == "erasure":
-            self.erasures[event_id] = (seq, body.get("values", 0))
 
     def compare_tile(self, conn: Connection, number: int, leaves: Sequence[bytes]) -> None:
         finding = self.findings["tree"]
@@ -305,82 +287,17 @@ class _Verification:
         exact = (self.findings[name].first_bad for name in ("events", "tree"))
         return min((seq for seq in exact if seq is not None and low <= seq < high), default=low)
 
-    def compare_marks(self, conn: Connection) -> None:
-        finding = self.findings["marks"]
-        total = 0
-        stored: dict[int, set[str]] = {}
-        for mark_id, seq in conn.execute(select(MARK.c.mark_id, MARK.c.seq)):
-            stored.setdefault(seq, set()).add(mark_id)
-            total += 1
-        for seq in sorted(stored.keys() | self.marks.keys(), key=_sortable):
-            if stored.get(seq, set()) != set(self.marks.get(seq, ())) and self.was_walked(seq):
-                finding.bad(f"the marks of event {seq} are not those on record", _seq(seq))
-        finding.done = f"{total} marks lead to the events that name them"
-
-    def compare_personal(self, conn: Connection) -> None:
-        finding = self.findings["personal"]
-        keys = self.unwrap_keys(conn)
-        columns = (PERSONAL.c.seq, PERSONAL.c.name, PERSONAL.c.key_id, PERSONAL.c.sealed, PERSONAL.c.erasure)
-        erased: dict[str, int] = {}
-        total = 0
-        for row in self.store.walk(conn, select(*columns).order_by(PERSONAL.c.seq, PERSONAL.c.name)):
-            if isinstance(row, LedgerError):
-                finding.bad(row.message)
-                return
-            seq, name, key_id, sealed, erasure = row
-            if not self.was_walked(seq):
-                continue
-            expected = self.personal.get(seq, {}).pop(name, None)
-            total += 1
-            if expected is None:
-                finding.bad(f"event {seq} has personal data {name!r} that is not on record", _seq(seq))
-            elif erasure is not None:
-                erased[erasure] = erased.get(erasure, 0) + 1
-            elif self.vault is not None:
-                self.compare_sealed(seq, name, keys.get(key_id), sealed, expected)
-        for seq, names in self.personal.items():
-            for name in names:
-                finding.bad(f"the personal data {name!r} of event {seq} is missing", seq)
-        for erasure in erased.keys() | self.erasures.keys():
-            seq, count = self.erasures.get(erasure, (None, 0))
-            if erased.get(erasure, 0) != count and not self.stopped:
-                finding.bad(
-                    f"erasure {erasure} is on record for {count} values, found {erased.get(erasure, 0)}", seq
-                )
-        finding.done = (
-            f"{total} personal values are sealed as committed, {sum(erased.values())} of them erased"
-        )
-
-    def unwrap_keys(self, conn: Connection) -> dict[str, DataKey]:
-        keys: dict[str, DataKey] = {}
-        if self.vault is None:
-            return keys
-        for key_id, wrapped in conn.execute(select(SUBJECT_KEY.c.key_id, SUBJECT_KEY.c.wrapped)):
-            try:
-                keys[key_id] = self.vault.unwrap(key_id, wrapped)
-            except LedgerTampered as exc:
-                self.findings["personal"].bad(exc.message)
-        return keys
-
-    def compare_sealed(self, seq: int, name: str, key: DataKey | None, sealed: bytes, expected: str) -> None:
-        event_id = self.event_ids[seq]
-        if key is None:
-            problem = f"the key of the personal data {name!r} of event {seq} is gone without an erasure"
-        else:
-            try:
-                same = key.commit(event_id, name, key.open(event_id, name, sealed)) == expected
-            except LedgerTampered as exc:
-                problem = exc.message
-            else:
-                problem = (
-                    "" if same else f"the personal data {name!r} of event {seq} is not what was committed"
-                )
-        if problem:
-            self.findings["personal"].bad(problem, seq)
-
     def was_walked(self, seq: object) -> bool:
         """Whether the walk over the events came this far; what lies behind a break cannot be judged."""
         return not (self.stopped and isinstance(seq, int) and seq >= self.size)
+
+
+def _leaf(row: Sequence[Any]) -> bytes:
+    """Return the leaf hash that the bytes of a row give; of a pruned event, the one on record."""
+    envelope, leaf, pruned = row[6:9]
+    if isinstance(pruned, str) and envelope == b"" and isinstance(leaf, bytes) and len(leaf) == HASH_SIZE:
+        return leaf
+    return hash_leaf(envelope) if isinstance(envelope, bytes) else bytes(HASH_SIZE)
 
 
 def verify_store(
@@ -396,11 +313,3 @@ def verify_store(
     `damage` is what was already found wrong when the ledger was opened.
     """
     return _Verification(store, verifier, vault, log).run(damage)
-
-
-def _seq(value: object) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _sortable(value: object) -> tuple[bool, Any]:
-    return (isinstance(value, int), value if isinstance(value, int) else str(value))

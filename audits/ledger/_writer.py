@@ -11,21 +11,20 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, delete, func, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, func, select
 
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
 from clearmark.audits.ledger._entries import Entry, record
 from clearmark.audits.ledger._merkle import hash_leaf
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
-from clearmark.audits.ledger._records import Erased, Recorded
+from clearmark.audits.ledger._records import Recorded
 from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, MARK, PERSONAL, SUBJECT_KEY, TILE
-from clearmark.audits.ledger._store import Store
+from clearmark.audits.ledger._store import Duplicate, Store
 from clearmark.audits.ledger._tree import Tree
 from clearmark.audits.ledger._vault import DataKey, Vault
 from clearmark.core.errors import Error, LedgerError, LedgerTampered, LedgerUnavailable
@@ -33,6 +32,8 @@ from clearmark.core.events import Event
 from clearmark.core.ids import uuid7
 
 __all__ = ["Writer"]
+
+T = TypeVar("T")
 
 MAX_GROUP = 1000
 """Most events of one group commit; a single larger append is a group of its own."""
@@ -117,38 +118,32 @@ class Writer:
                     self._log.sync()
         return head
 
-    def erase(self, kind: str, name: str, *, request_id: str, tenant: str) -> Erased:
-        """Destroy the key of a subject, its sealed values, and record that; see `Ledger.erase`."""
+    def transact(
+        self, work: Callable[[Connection, str], tuple[T, Mapping[str, Any] | None]], **values: str
+    ) -> tuple[T, Recorded | None]:
+        """Do `work` and record it as an event, in one transaction.
+
+        `work` is given the id that its event will have, and returns what it has to say and the body of the
+        event, or no body when there is nothing to record. `values` are fields of the event.
+        """
         self._refuse_after_fork()
-        reference = self._vault.reference(kind, name)
         event_id = uuid7()
         with self._lock:
             with self._store.writing() as conn:
-                key_id = conn.execute(
-                    select(SUBJECT_KEY.c.key_id).where(SUBJECT_KEY.c.reference == reference)
-                ).scalar()
-                count = 0
-                if key_id is not None:
-                    owned = PERSONAL.c.key_id == key_id
-                    count = conn.execute(select(func.count()).select_from(PERSONAL).where(owned)).scalar_one()
-                    conn.execute(
-                        update(PERSONAL).where(owned).values(sealed=None, key_id=None, erasure=event_id)
-                    )
-                    conn.execute(delete(SUBJECT_KEY).where(SUBJECT_KEY.c.reference == reference))
-                event = Event(
-                    kind="erasure",
-                    request_id=request_id or event_id,
-                    tenant=tenant,
-                    body={"values": count},
-                    event_id=event_id,
-                )
-                job = _Job([Entry.of(event)])
+                answer, body = work(conn, event_id)
+                if body is None:
+                    return answer, None
+                values.setdefault("request_id", event_id)
+                event = Event(event_id=event_id, body=body, **values)  # type: ignore[arg-type]  # NOTE: all str
+                job = _Job([Entry.of(event, own=True)])
                 tree, note = self._write(conn, [job], lookup=False)
             self.tree = tree
-            if key_id is not None:
-                self._keys.pop(key_id, None)
             self._publish(note)
-        return Erased(event=job.result[0], values=count)
+        return answer, job.result[0]
+
+    def forget(self, key_id: str) -> None:
+        """Drop a data key from memory."""
+        self._keys.pop(key_id, None)
 
     def _commit_group(self) -> None:
         jobs = self._take()
@@ -158,10 +153,10 @@ class Writer:
                 try:
                     with self._store.writing() as conn:
                         tree, note = self._write(conn, jobs, lookup=lookup)
-                except LedgerError as exc:
-                    if not lookup and isinstance(exc.__cause__, IntegrityError):
-                        continue
-                    raise
+                except Duplicate:
+                    if lookup:
+                        raise
+                    continue
                 break
             self.tree = tree
             self._publish(note)

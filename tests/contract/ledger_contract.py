@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from clearmark.audits import Ledger, NoteSigner, Receipt
+from clearmark.audits import Ledger, NoteSigner, Receipt, verify_export
 from clearmark.core import Event
-from clearmark.core.errors import KeyUnavailable, LedgerError, UsageError
+from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, UsageError
 
 SIGNER = NoteSigner.generate("example.com/pictures")
 VAULT_KEY = os.urandom(32)
@@ -242,6 +242,118 @@ class LedgerContract:
             assert ledger.receipt(record.event_id).verify(SIGNER.verifier_key)
             ledger.append([event(2, subject="\ud800", personal={"prompt": b"\x00\xff"})])
             assert ledger.verify().ok
+
+    def test_pruning_drops_bytes_and_keeps_every_proof(self, database):
+        with self.open(database) as ledger:
+            records = ledger.append(
+                [
+                    event(n, ts_us=1000 + n, mark_ids=(f"{n:04x}",), personal={"p": b"x"}, subject="ada")
+                    for n in range(300)
+                ]
+            )
+            receipts = [ledger.receipt(record.event_id) for record in records[::50]]
+            assert ledger.prune(before=1000).event is None
+            pruned = ledger.prune(before=1200, limit=150)
+            assert (pruned.events, pruned.values) == (150, 150)
+            assert ledger.prune(before=1200).events == 50
+            assert ledger.verify().ok, ledger.verify().to_dict()
+            first = ledger.get(records[0].event_id)
+            assert first.envelope == b""
+            assert first.body == {}
+            assert ledger.personal(first.event_id) == {}
+            assert ledger.find_mark("0000")[0].pruned == pruned.event.event_id
+            for receipt in receipts:
+                assert ledger.receipt(receipt.event_id) == receipt
+                assert receipt.verify(SIGNER.verifier_key)
+            # The rest is erased, and what pruning and erasing are on record for still adds up.
+            assert ledger.erase("ada").values == 100
+            assert ledger.verify().ok
+            assert ledger.prune(before=10**12).events == 100
+            assert ledger.prune(before=2**52).events == 0
+        with self.open(database) as ledger:
+            assert ledger.verify().ok
+            assert ledger.append([event(1)])[0].seq == 304
+
+    def test_a_hold_stops_pruning_and_erasure_until_two_lift_it(self, database):
+        with self.open(database) as ledger:
+            ledger.append([event(n, ts_us=n, personal={"p": b"x"}, subject=f"s-{n % 2}") for n in range(10)])
+            hold = ledger.hold("case 12", by="counsel-1", request_id="r-3")
+            other = ledger.hold("case 13", by="counsel-1", subject="s-0")
+            assert [held.hold_id for held in ledger.holds()] == [hold.hold_id, other.hold_id]
+            with pytest.raises(LedgerError, match="legal hold"):
+                ledger.erase("s-1")
+            with pytest.raises(LedgerError, match="legal hold"):
+                ledger.erase("s-0")
+            assert ledger.erase("nobody").values == 0
+            assert ledger.prune(before=10).events == 4
+            for by in ([], ["counsel-1"], ["counsel-1", " counsel-1 "], "ab"):
+                with pytest.raises(UsageError):
+                    ledger.release_hold(hold.hold_id, by=by, reason="closed")
+            with pytest.raises(LedgerError, match="no hold"):
+                ledger.release_hold("another", by=["a", "b"], reason="closed")
+            ledger.release_hold(hold.hold_id, by=["counsel-1", "counsel-2"], reason="closed")
+            assert ledger.erase("s-1").values == 1
+            assert ledger.prune(before=10).events == 1
+            ledger.hold("everything", by="counsel-1")
+            assert ledger.prune(before=2**52).events == 0
+            assert ledger.verify().ok
+            with pytest.raises(UsageError, match="cannot be bounded"):
+                ledger.hold("x", by="y", colour="red")
+            with pytest.raises(UsageError, match="only the ledger itself"):
+                ledger.append([event(1, kind="hold.released")])
+
+    def test_reconciling_names_what_does_not_add_up(self, database):
+        def received(request, counter=0, process="p", ts_us=1000):
+            body = {"process": process, "counter": counter}
+            return event(request_id=request, kind="request.received", body=body, ts_us=ts_us)
+
+        def ended(request, kind="result.released"):
+            return event(request_id=request, kind=kind)
+
+        with self.open(database) as ledger:
+            assert ledger.reconcile().ok
+            ledger.append([received("a", 1), ended("a"), received("b", 2), ended("b", "result.refused")])
+            assert ledger.reconcile().ok
+            ledger.append(
+                [received("c", 5), received("d", 6, ts_us=2**52), ended("e"), ended("b", "result.failed")]
+            )
+            found = ledger.reconcile()
+            assert not found.ok
+            assert found.requests == 5
+            assert (found.unfinished, found.running) == (("c",), ("d",))
+            assert (found.unopened, found.doubled) == (("e",), ("b",))
+            assert found.gaps == (("p", 3), ("p", 4))
+            assert ledger.reconcile(until=1000).requests == 0
+            assert found.to_dict()["gaps"][0] == {"process": "p", "counter": 3}
+
+    def test_an_export_is_checked_without_the_ledger(self, database, tmp_path):
+        file = tmp_path / "export.jsonl"
+        with self.open(database) as ledger:
+            ledger.append(
+                [event(n, ts_us=n, personal={"prompt": b"very private"}, subject="s") for n in range(30)]
+            )
+            ledger.prune(before=3)
+            done = ledger.export(file, kind="output.decided")
+            assert ledger.get(done.event_id).body["events"] == 30
+            assert ledger.verify().ok
+        assert b"very private" not in file.read_bytes()
+        assert verify_export(file, SIGNER.verifier_key) == 30
+        lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+        for at, old, new in (
+            (9, '"number', '"Number'),
+            (9, '"seq":8', '"seq":9'),
+            (0, "A", "B"),
+            (31, "30", "29"),
+        ):
+            changed = [*lines[:at], lines[at].replace(old, new), *lines[at + 1 :]]
+            assert changed != lines
+            file.write_text("".join(changed), encoding="utf-8")
+            with pytest.raises(LedgerTampered):
+                verify_export(file, SIGNER.verifier_key)
+        for few in (lines[:-1], lines[:9] + lines[10:], [*lines, "x"], lines[:1]):
+            file.write_text("".join(few), encoding="utf-8")
+            with pytest.raises(LedgerTampered):
+                verify_export(file, SIGNER.verifier_key)
 
     def test_stats(self, database):
         with self.open(database) as ledger:

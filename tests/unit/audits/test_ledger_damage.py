@@ -217,8 +217,8 @@ def test_missing_swapped_and_inserted_events(original, tmp_path):
     changed(
         path,
         (
-            "INSERT INTO event SELECT 300, 'another', ts_us, tenant, kind, request_id, envelope, leaf_hash "
-            "FROM event WHERE seq = 5",
+            "INSERT INTO event SELECT 300, 'another', ts_us, tenant, kind, request_id, envelope, leaf_hash, "
+            "NULL FROM event WHERE seq = 5",
         ),
     )
     assert report_of(path).first_bad == 300
@@ -254,7 +254,10 @@ def test_everything_rewritten_without_the_key(original, tmp_path):
     forged = tmp_path / "forged" / "ledger.db"
     with Ledger.open(forged, signer=forger, vault_key=VAULT_KEY) as ledger:
         ledger.append(
-            [Event(kind=e.kind, request_id=e.request_id, event_id=e.event_id, ts_us=e.ts_us) for e in events]
+            [
+                Event(kind=f"x.{e.kind}", request_id=e.request_id, event_id=e.event_id, ts_us=e.ts_us)
+                for e in events
+            ]
         )
     changed(forged, ("UPDATE meta SET value = ? WHERE name = 'verifier_key'", SIGNER.verifier_key))
     shutil.copy(forged, path)
@@ -271,7 +274,9 @@ def test_rewritten_by_the_keeper_of_the_key(original, tmp_path):
     forged = tmp_path / "forged" / "ledger.db"
     with opened(forged) as ledger:
         for e in events:
-            ledger.append([Event(kind=e.kind, request_id=e.request_id, event_id=e.event_id, ts_us=e.ts_us)])
+            ledger.append(
+                [Event(kind=f"x.{e.kind}", request_id=e.request_id, event_id=e.event_id, ts_us=e.ts_us)]
+            )
     shutil.copy(forged, path)
     report = report_of(path)
     assert named(report) >= {"checkpoint-log"}
@@ -310,6 +315,9 @@ def test_rewritten_by_the_keeper_of_the_key(original, tmp_path):
         ("UPDATE meta SET value = 'x'  WHERE name = 'verifier_key' AND 0", ""),
         ("CREATE TABLE other (a)", "database"),
         ("DROP INDEX event_request", "database"),
+        ("UPDATE event SET envelope = x'', pruned = 'none' WHERE seq = 17", "events"),
+        ("UPDATE event SET pruned = 'none' WHERE seq = 17", "events"),
+        ("UPDATE event SET envelope = x'' WHERE seq = 17", "events"),
         ("DROP TABLE tile", "tree"),
         ("DROP TABLE event", "events"),
     ],

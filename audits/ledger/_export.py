@@ -1,0 +1,109 @@
+"""Export: events with their proofs in one JSON Lines file that can be checked without the ledger.
+
+The first line names the log and holds its signed checkpoint; every other line is one event with its inclusion
+proof under that checkpoint; the last line says how many there were, so that a file cut short is noticed.
+Personal data is never in it: bodies hold commitments.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from clearmark.audits.ledger._merkle import MAX_PROOF, hash_leaf, inclusion_proof, verify_inclusion
+from clearmark.audits.ledger._notes import Checkpoint, NoteVerifier, parse_checkpoint
+from clearmark.audits.ledger._records import StoredEvent
+from clearmark.audits.ledger._tree import Tree
+from clearmark.core.errors import LedgerError, LedgerTampered
+
+__all__ = ["FORMAT", "export_lines", "verify_export"]
+
+FORMAT = "clearmark ledger export v1"
+MAX_LINE = 4_000_000
+
+
+def export_lines(
+    events: Iterable[StoredEvent], *, head: Checkpoint, tree: Tree, verifier_key: str
+) -> Iterator[str]:
+    """Yield the lines of an export of `events`, all of which `head` covers."""
+    yield _line(
+        {
+            "format": FORMAT,
+            "origin": head.origin,
+            "verifier_key": verifier_key,
+            "size": head.size,
+            "root": head.root,
+            "checkpoint": head.note,
+        }
+    )
+    count = 0
+    for event in events:
+        proof = inclusion_proof(event.seq, head.size, tree.node)
+        row: dict[str, Any] = {"seq": event.seq, "event_id": event.event_id, "leaf_hash": event.leaf_hash}
+        if event.pruned:
+            row["pruned"] = event.pruned
+        else:
+            row["envelope"] = event.envelope.decode()
+        yield _line({**row, "proof": [item.hex() for item in proof]})
+        count += 1
+    yield _line({"events": count})
+
+
+def verify_export(path: str | Path, verifier_key: str) -> int:
+    """Check every line of an export under `verifier_key`; return the number of events.
+
+    Raises:
+        LedgerTampered: when a line does not hold; the message names it.
+        LedgerError: when the file is no export or cannot be read.
+    """
+    verifier = NoteVerifier.parse(verifier_key)
+    try:
+        with Path(path).open("rb") as stream:
+            first = _parse(stream.readline(MAX_LINE), 1)
+            if first.get("format") != FORMAT or not isinstance(first.get("checkpoint"), str):
+                raise LedgerError(f"{path} is no export of a ledger")
+            head = parse_checkpoint(first["checkpoint"], verifier)
+            for count, line in enumerate(iter(lambda: stream.readline(MAX_LINE), b"")):
+                number = count + 2
+                row = _parse(line, number)
+                if "events" in row:
+                    if row["events"] != count or stream.read(1):
+                        raise LedgerTampered(f"line {number}: the export is not complete")
+                    return count
+                _check(row, number, head)
+    except OSError as exc:
+        raise LedgerError(f"{path} cannot be read: {exc.strerror}") from exc
+    raise LedgerTampered(f"{path} ends before its last line: it was cut short")
+
+
+def _check(row: dict[str, Any], number: int, head: Checkpoint) -> None:
+    try:
+        leaf = bytes.fromhex(row["leaf_hash"])
+        proof = [bytes.fromhex(item) for item in row["proof"][: MAX_PROOF + 1]]
+        if "pruned" not in row:
+            envelope = row["envelope"].encode()
+            if hash_leaf(envelope) != leaf or json.loads(envelope)["event_id"] != row["event_id"]:
+                raise LedgerTampered(f"line {number}: the event is not what its hash says")
+        held = verify_inclusion(leaf, row["seq"], head.size, proof, bytes.fromhex(head.root))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as exc:
+        raise LedgerTampered(f"line {number}: not an event with its proof") from exc
+    if not held:
+        raise LedgerTampered(
+            f"line {number}: the proof of event {row['seq']} does not lead to the signed root"
+        )
+
+
+def _parse(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        raise LedgerTampered(f"line {number}: not JSON") from exc
+    if not isinstance(row, dict):
+        raise LedgerTampered(f"line {number}: not an object")
+    return row
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"

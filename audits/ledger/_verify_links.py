@@ -1,0 +1,146 @@
+"""Verification of what hangs on events: marks, personal values, and what erasing and pruning took away.
+
+The walk over the events notes what they say; afterwards the other tables are compared with that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from clearmark.audits.ledger._findings import Finding
+from clearmark.audits.ledger._retention import ERASURE, PRUNED, seq_digest
+from clearmark.audits.ledger._schema import MARK, PERSONAL, SUBJECT_KEY
+from clearmark.audits.ledger._store import Store
+from clearmark.audits.ledger._vault import DataKey, Vault
+from clearmark.core.errors import LedgerError, LedgerTampered
+
+__all__ = ["Links"]
+
+
+class Links:
+    """What the events of one ledger say about its other tables."""
+
+    def __init__(self, store: Store, vault: Vault | None) -> None:
+        self.store = store
+        self.vault = vault
+        self.marks: dict[int, set[str]] = {}
+        self.personal: dict[int, dict[str, str]] = {}
+        self.event_ids: dict[int, str] = {}
+        self.takings: dict[str, tuple[int, Mapping[str, Any]]] = {}
+        self.pruned: dict[str, list[int]] = {}
+        self.gone: set[int] = set()
+
+    def note(self, seq: int, event_id: str, kind: str, body: Mapping[str, Any]) -> None:
+        """Remember what one event says."""
+        if body.get("mark_ids"):
+            self.marks[seq] = set(body["mark_ids"])
+        if body.get("personal"):
+            self.personal[seq] = dict(body["personal"])
+            self.event_ids[seq] = event_id
+        if kind in {ERASURE, PRUNED}:
+            self.takings[event_id] = (seq, body)
+
+    def note_pruned(self, seq: int, by: str) -> None:
+        """Remember that the bytes of one event were dropped by the event `by`."""
+        self.pruned.setdefault(by, []).append(seq)
+        self.gone.add(seq)
+
+    def compare_pruned(self, finding: Finding) -> None:
+        """Compare the events without bytes with what the events about pruning say they took."""
+        said = {event_id: body for event_id, (_, body) in self.takings.items() if "digest" in body}
+        for by in self.pruned.keys() | said.keys():
+            seqs, body = self.pruned.get(by, []), said.get(by, {})
+            if (len(seqs), seq_digest(seqs)) != (body.get("events"), body.get("digest")):
+                finding.bad(
+                    f"{len(seqs)} events have no bytes by {by[:40]}, on record for {body.get('events', 0)}",
+                    seqs[0] if seqs else self.takings[by][0],
+                )
+
+    def compare_marks(self, conn: Connection, finding: Finding, walked: Callable[[object], bool]) -> None:
+        """Compare the table of marks with the marks that events name."""
+        total = 0
+        stored: dict[int, set[str]] = {}
+        for mark_id, seq in conn.execute(select(MARK.c.mark_id, MARK.c.seq)):
+            stored.setdefault(seq, set()).add(mark_id)
+            total += 1
+        for seq in sorted(stored.keys() | self.marks.keys(), key=_sortable):
+            same = stored.get(seq, set()) == self.marks.get(seq, set())
+            if not same and walked(seq) and seq not in self.gone:
+                finding.bad(f"the marks of event {seq} are not those on record", seq)
+        finding.done = f"{total} marks lead to the events that name them"
+
+    def compare_personal(self, conn: Connection, finding: Finding, walked: Callable[[object], bool]) -> None:
+        """Compare the sealed values with the commitments, and the erased ones with the erasures."""
+        keys = self.unwrap_keys(conn, finding)
+        columns = (PERSONAL.c.seq, PERSONAL.c.name, PERSONAL.c.key_id, PERSONAL.c.sealed, PERSONAL.c.erasure)
+        taken: dict[str, int] = {}
+        total = 0
+        query = select(*columns).order_by(PERSONAL.c.seq, PERSONAL.c.name)
+        with closing(self.store.walk(conn, query)) as rows:
+            for row in rows:
+                if isinstance(row, LedgerError):
+                    finding.bad(row.message)
+                    return
+                seq, name, key_id, sealed, erasure = row
+                if not walked(seq):
+                    continue
+                total += 1
+                expected = self.personal.get(seq, {}).pop(name, None)
+                if expected is None and seq not in self.gone:
+                    finding.bad(f"event {seq} has personal data {name!r} that is not on record", seq)
+                elif erasure is not None:
+                    taken[erasure] = taken.get(erasure, 0) + 1
+                elif expected is None:
+                    finding.bad(f"the personal data {name!r} of the pruned event {seq} is still there", seq)
+                elif self.vault is not None:
+                    finding_of = self.compare_sealed(seq, name, keys.get(key_id), sealed, expected)
+                    if finding_of:
+                        finding.bad(finding_of, seq)
+        for seq, names in self.personal.items():
+            for name in names:
+                finding.bad(f"the personal data {name!r} of event {seq} is missing", seq)
+        self.compare_takings(taken, finding, walked)
+        finding.done = (
+            f"{total} personal values are sealed as committed, {sum(taken.values())} of them erased"
+        )
+
+    def compare_takings(
+        self, taken: Mapping[str, int], finding: Finding, walked: Callable[[object], bool]
+    ) -> None:
+        """Compare how many values are gone with what erasures and pruning are on record for."""
+        for event_id in taken.keys() | self.takings.keys():
+            seq, body = self.takings.get(event_id, (None, {}))
+            found, said = taken.get(event_id, 0), body.get("values", 0)
+            if found != said and (seq is None or walked(seq)):
+                finding.bad(f"{event_id} is on record for {said} erased values, found are {found}", seq)
+
+    def unwrap_keys(self, conn: Connection, finding: Finding) -> dict[str, DataKey]:
+        """Return all data keys by id."""
+        keys: dict[str, DataKey] = {}
+        if self.vault is None:
+            return keys
+        for key_id, wrapped in conn.execute(select(SUBJECT_KEY.c.key_id, SUBJECT_KEY.c.wrapped)):
+            try:
+                keys[key_id] = self.vault.unwrap(key_id, wrapped)
+            except LedgerTampered as exc:
+                finding.bad(exc.message)
+        return keys
+
+    def compare_sealed(self, seq: int, name: str, key: DataKey | None, sealed: bytes, expected: str) -> str:
+        """Return what is wrong with one sealed value; empty when nothing is."""
+        if key is None:
+            return f"the key of the personal data {name!r} of event {seq} is gone without an erasure"
+        event_id = self.event_ids[seq]
+        try:
+            same = key.commit(event_id, name, key.open(event_id, name, sealed)) == expected
+        except LedgerTampered as exc:
+            return exc.message
+        return "" if same else f"the personal data {name!r} of event {seq} is not what was committed"
+
+
+def _sortable(value: object) -> tuple[bool, Any]:
+    return (isinstance(value, int), value if isinstance(value, int) else str(value))

@@ -1,0 +1,151 @@
+"""The ledger on PostgreSQL: the contract of all stores, and what is particular to a server.
+
+Run by `tests/postgres.sh run pytest tests/unit/audits/test_ledger_postgres.py`.
+"""
+
+import importlib.util
+import os
+import uuid
+from pathlib import Path
+
+import pytest
+
+from clearmark.audits import Ledger
+from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
+
+SERVER = os.environ.get("CLEARMARK_TEST_POSTGRES", "")
+if not SERVER:
+    pytest.skip("CLEARMARK_TEST_POSTGRES is not set; see tests/postgres.sh", allow_module_level=True)
+psycopg = pytest.importorskip("psycopg")
+
+_spec = importlib.util.spec_from_file_location(
+    "ledger_contract", Path(__file__).parents[2] / "contract" / "ledger_contract.py"
+)
+contract = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(contract)
+SIGNER, VAULT_KEY, event = contract.SIGNER, contract.VAULT_KEY, contract.event
+
+
+@pytest.fixture(name="database")
+def fresh_database():
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(SERVER, autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name}")
+    yield SERVER.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(SERVER, autocommit=True) as conn:
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def opened(database, **options):
+    return Ledger.open(database, **{"signer": SIGNER, "vault_key": VAULT_KEY, **options})
+
+
+class TestPostgres(contract.LedgerContract):
+    """The contract."""
+
+
+def tampered(database, *statements):
+    """Change rows as the owner of the database can: with the triggers off."""
+    with psycopg.connect(database) as conn:
+        conn.execute("SET session_replication_role = replica")
+        for statement in statements:
+            conn.execute(statement)
+
+
+@pytest.mark.parametrize("table", ["event", "mark", "tile", "checkpoint", "meta", "personal", "subject_key"])
+def test_rows_cannot_be_changed_by_mistake(database, table):
+    with opened(database) as ledger:
+        ledger.append([event(n, mark_ids=("aa",), personal={"p": b"x"}, subject="s") for n in range(300)])
+    with psycopg.connect(database, autocommit=True) as conn:
+        column = conn.execute(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = %s LIMIT 1", (table,)
+        ).fetchone()[0]
+        for statement in (f"UPDATE {table} SET {column} = {column}", f"TRUNCATE {table} CASCADE"):
+            with pytest.raises(psycopg.errors.RaiseException):
+                conn.execute(statement)
+        if table != "subject_key":
+            with pytest.raises(psycopg.errors.RaiseException):
+                conn.execute(f"DELETE FROM {table}")
+
+
+@pytest.mark.parametrize(
+    ("statement", "first_bad"),
+    [
+        ("UPDATE event SET envelope = set_byte(envelope, 30, get_byte(envelope, 30) # 1) WHERE seq = 70", 70),
+        ("UPDATE event SET kind = 'output.Decided' WHERE seq = 299", 299),
+        ("UPDATE event SET leaf_hash = set_byte(leaf_hash, 3, get_byte(leaf_hash, 3) # 64) WHERE seq = 0", 0),
+        ("DELETE FROM event WHERE seq = 12", 12),
+        ("DELETE FROM event WHERE seq > 150", 151),
+        ("UPDATE tile SET hashes = set_byte(hashes, 33, get_byte(hashes, 33) # 1)", 1),
+    ],
+)
+def test_changes_are_found(database, tmp_path, statement, first_bad):
+    with opened(database, checkpoint_log=tmp_path / "log") as ledger:
+        for start in range(0, 300, 50):
+            ledger.append([event(n) for n in range(start, start + 50)])
+        assert ledger.verify().ok
+    tampered(database, statement)
+    with opened(database, checkpoint_log=tmp_path / "log") as ledger:
+        report = ledger.verify()
+    assert not report.ok
+    assert report.first_bad == first_bad
+
+
+def test_missing_triggers_and_tables_are_seen(database):
+    with opened(database) as ledger:
+        ledger.append([event(1)])
+        with psycopg.connect(database) as conn:
+            conn.execute("ALTER TABLE event DISABLE TRIGGER event_no_update")
+        assert "event_no_update" in ledger.verify().checks[0].detail
+        with psycopg.connect(database) as conn:
+            conn.execute("DROP TABLE tile")
+        report = ledger.verify()
+        assert not report.ok
+        assert "tile" in report.checks[0].detail
+
+
+def test_locked_by_another_process(database):
+    with opened(database, busy_timeout_s=0.3) as ledger, psycopg.connect(database) as other:
+        ledger.append([event(1)])
+        other.execute("SELECT pg_advisory_xact_lock(hashtextextended('clearmark ledger public', 0))")
+        with pytest.raises(LedgerUnavailable, match="holds its lock"):
+            ledger.append([event(2)])
+        other.rollback()
+        assert ledger.append([event(3)])[0].seq == 1
+
+
+def test_connections_that_break_are_made_again(database):
+    with opened(database) as ledger:
+        ledger.append([event(1)])
+        with psycopg.connect(SERVER, autocommit=True) as conn:
+            conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+            )
+        assert ledger.append([event(2)])[0].seq == 1
+        assert ledger.verify().ok
+
+
+def test_what_is_not_there(database):
+    with pytest.raises(LedgerError, match="no ledger"):
+        opened(database, create=False)
+    with pytest.raises(LedgerUnavailable, match="does not exist"):
+        opened(SERVER.replace("/postgres?", "/absent?"))
+    with pytest.raises(LedgerUnavailable) as raised:
+        opened("postgresql://user:secret-word@127.0.0.1:1/x", busy_timeout_s=2)
+    assert "secret-word" not in str(raised.value)
+    with psycopg.connect(database) as conn:
+        conn.execute("CREATE TABLE event (a int)")
+    with pytest.raises(LedgerError, match="another format"):
+        opened(database)
+
+
+def test_rolled_back_server(database, tmp_path):
+    log = tmp_path / "log"
+    with opened(database, checkpoint_log=log) as ledger:
+        ledger.append([event(1)])
+        ledger.append([event(2)])
+    tampered(database, "DELETE FROM event WHERE seq = 1", "DELETE FROM checkpoint WHERE size = 2")
+    with opened(database, checkpoint_log=log) as ledger:
+        assert ledger.verify().first_bad == 1
+        with pytest.raises(LedgerTampered, match="rolled back"):
+            ledger.append([event(3)])
