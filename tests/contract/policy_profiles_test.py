@@ -10,7 +10,8 @@ import pytest
 from ruamel.yaml import YAML
 
 import clearmark.policies
-from clearmark.core import Action, Stage, canonical_json, digest
+from clearmark.core import Action, Request, Stage, Subject, canonical_json, digest
+from clearmark.guardrails import default_guards, run_guards
 from clearmark.policies import Inputs, Policy, json_schema, profiles, run_tests
 from clearmark.policies._sources import read_policy_text
 
@@ -64,3 +65,27 @@ def test_the_published_schema_is_in_step() -> None:
     published = json.loads((FOLDER / "policy.schema.json").read_text())
     assert published == json_schema(), "run: python -m clearmark.policies"
     jsonschema.Draft202012Validator.check_schema(published)
+
+
+HARMLESS = (
+    "a red apple on a table",
+    "a lighthouse at dawn, oil painting",
+    "two children flying a kite on the beach",
+    "a portrait of an old fisherman",
+    "a recipe card with tomatoes and basil",
+    "a blue sports car in the rain",
+    "isometric drawing of a small office",
+    "a cat asleep on a pile of books",
+)
+
+
+def test_profiles_and_the_default_guards_fit_together(policy: Policy) -> None:
+    """Thresholds mean something only on the scale of the guards that are shipped with them."""
+    guards = default_guards()
+    assert policy.unmeasured(guards) == ()
+    subjects = [
+        Subject(stage=Stage.PROMPT, request=Request(prompt, purpose="research")) for prompt in HARMLESS
+    ]
+    for subject, observation in zip(subjects, run_guards(guards, subjects), strict=True):
+        verdict = policy.decide(Inputs.of(Stage.PROMPT, subject.request, observation))
+        assert verdict.action is Action.ALLOW, (subject.request.prompt, verdict.rules, observation.scores)
