@@ -17,9 +17,9 @@ def run_guards(
 ) -> list[Observation]:
     """Measure every subject with every guard of its stage; one observation per subject, in order.
 
-    Guards run side by side, each in a thread. Whatever goes wrong in one, an answer that breaks its contract
-    and running longer than `timeout_s` included, becomes a `Failure` of the subjects concerned and is never
-    raised. A guard that fails on a batch is asked again for each subject, so one bad picture costs only itself.
+    Guards run side by side, each in a thread. Whatever goes wrong in one (an answer that breaks its contract
+    and running longer than `timeout_s` included) becomes a `Failure` of the subjects concerned and is never
+    raised. A guard that fails on a batch is asked again for each subject: one bad picture costs only itself.
     """
     deadline = time.monotonic() + timeout_s
     runs = [_Run(guard, subjects) for guard in guards]

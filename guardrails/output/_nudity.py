@@ -34,7 +34,7 @@ _session: Any = None
 
 
 class NudityGuard:
-    """Scores `sexual` by how the whole picture looks to OpenNSFW; cartoons and classical art are underrated."""
+    """Scores `sexual` by the whole picture's looks. Cartoons and classical art are underrated."""
 
     name = "nudity"
     version = "1"

@@ -8,7 +8,7 @@ Look-alikes of other scripts wait for the word they stand in (`latin`), since Ru
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,11 +18,9 @@ _TAG_FIRST, _TAG_LAST = 0xE0020, 0xE007E
 
 # Code points of Unicode's Default_Ignorable_Code_Point that are not of category Cf (DerivedCoreProperties).
 _IGNORABLE = frozenset(
-    [0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065, 0x3164, 0xFFA0]
-    + list(range(0x180B, 0x1810))
-    + list(range(0xFE00, 0xFE10))
-    + list(range(0xFFF0, 0xFFF9))
-)
+    (*(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065, 0x3164, 0xFFA0),
+     *range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9))
+)  # fmt: skip
 
 # Letters of other scripts that are drawn like a Latin one, in the faces that screens use.
 _LOOKALIKES = {
@@ -43,13 +41,13 @@ _PLAIN = {
 class Folded:
     """Folded text; character `i` of it came from character `origin[i]` of the original.
 
-    `changed` are the original positions that hid something, with the kind of trick; `hidden` is the text that
-    was written in tag characters, with the position of each.
+    `changed` are the stretches of the original that hid something: kind of trick, start, end; `hidden` is the
+    text that was written in tag characters, with the position of each.
     """
 
     text: str
     origin: Sequence[int]
-    changed: tuple[tuple[int, str], ...] = ()
+    changed: tuple[tuple[str, int, int], ...] = ()
     hidden: tuple[tuple[str, int], ...] = ()
 
 
@@ -63,10 +61,13 @@ def fold(text: str) -> Folded:
     hidden: list[tuple[str, int]] = []
     unseen: list[int] = []
     marks = 0
+    flag = False
     for index, char in enumerate(text):
         plain, kind = (char.lower(), "") if char.isascii() and char.isprintable() else _fold_char(char)
         if kind in {"invisible", "tag"}:
-            if kind == "tag":
+            # After a black flag the tags name a region: England's flag says "gbeng".
+            flag = kind == "tag" and (flag or text[index - 1 : index] == "\U0001f3f4")
+            if kind == "tag" and not flag:
                 hidden.append((plain, index))
             if _is_plain_letter(out):
                 unseen.append(index)
@@ -88,7 +89,21 @@ def fold(text: str) -> Folded:
             changed.append((index, kind))
         out.extend(plain)
         origin.extend([index] * len(plain))
-    return Folded("".join(out), origin, tuple(changed), tuple(hidden))
+    return Folded("".join(out), origin, tuple(_stretches(changed)), tuple(hidden))
+
+
+def _stretches(changed: Sequence[tuple[int, str]]) -> Iterator[tuple[str, int, int]]:
+    """Join neighbours of one kind, letting a character or two stand between: one trick is one change."""
+    if not changed:
+        return
+    first, kind = changed[0]
+    last = first
+    for at, what in changed[1:]:
+        if what != kind or not last <= at <= last + 3:
+            yield kind, first, last + 1
+            first, kind = at, what
+        last = at
+    yield kind, first, last + 1
 
 
 def _is_plain_letter(text: Sequence[str]) -> bool:
@@ -109,18 +124,26 @@ def latin(word: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _fold_char(char: str) -> tuple[str, str]:
     """Return the plain form of one character and the kind of trick it may be ("" for none)."""
-    code = ord(char)
     if char in _PLAIN:
         return _PLAIN[char], ""
-    if _TAG_FIRST <= code <= _TAG_LAST:
-        return chr(code - 0xE0000), "tag"
+    code = ord(char)
     category = unicodedata.category(char)
-    if char.isspace() or category[0] == "Z":
-        return " ", ""
-    if category in {"Cf", "Cc"} or code in _IGNORABLE or 0xE0000 <= code <= 0xE0FFF:
-        return "", "invisible"
-    if category in {"Mn", "Me"}:
-        return char, "mark"
+    if _TAG_FIRST <= code <= _TAG_LAST:
+        found = chr(code - 0xE0000), "tag"
+    elif char.isspace() or category[0] == "Z":
+        found = " ", ""
+    elif category in {"Cf", "Cc"} or code in _IGNORABLE or 0xE0000 <= code <= 0xE0FFF:
+        found = "", "invisible"
+    elif category in {"Mn", "Me"}:
+        found = char, "mark"
+    else:
+        found = _disguised(char, category) or (_without_accents(char), "")
+    return found
+
+
+def _disguised(char: str, category: str) -> tuple[str, str] | None:
+    """Return the Latin letter or digit that `char` draws in another alphabet, or None."""
+    code = ord(char)
     if 0x1F1E6 <= code <= 0x1F1FF:
         return chr(code - 0x1F1E6 + ord("a")), "flag"
     for first in (0x1F130, 0x1F150, 0x1F170):  # squared, negative circled, negative squared capitals
@@ -128,19 +151,24 @@ def _fold_char(char: str) -> tuple[str, str]:
             return chr(code - first + ord("a")), "alphabet"
     flat = unicodedata.normalize("NFKC", char)
     if flat != char and flat.isascii() and flat.isalnum():
-        # Ligatures, ordinals and fractions are typography; whole alphabets in disguise are not.
-        return flat.lower(), "alphabet" if len(flat) == 1 and category[0] in "LN" else ""
+        # Ligatures are typography; whole alphabets in disguise are not.
+        return flat.lower(), "alphabet" if len(flat) == 1 and category[0] in "LNS" else ""
     name = unicodedata.name(char, "")
     if name.startswith(("LATIN LETTER SMALL CAPITAL ", "MODIFIER LETTER CAPITAL ", "MODIFIER LETTER SMALL ")):
         letter = name.rpartition(" ")[2]
         if len(letter) == 1:
             return letter.lower(), "alphabet"
-    base = unicodedata.normalize("NFD", flat.lower())
-    if base[:1].isascii() or "GREEK" in name or "CYRILLIC" in name:
-        stripped = "".join(part for part in base if unicodedata.category(part) != "Mn")
-        return stripped or flat.lower(), ""
-    if name.startswith("LATIN SMALL LETTER ") or name.startswith("LATIN CAPITAL LETTER "):
-        letter = name.split(" ")[3]
-        if len(letter) == 1 and letter.isascii():  # "LATIN SMALL LETTER O WITH STROKE"
-            return letter.lower(), ""
-    return flat.lower(), ""
+    return None
+
+
+def _without_accents(char: str) -> str:
+    flat = unicodedata.normalize("NFKC", char).lower()
+    name = unicodedata.name(char, "")
+    if name.startswith(("LATIN SMALL LETTER ", "LATIN CAPITAL LETTER ")):
+        letter = name.split(" ")[3]  # "LATIN SMALL LETTER O WITH STROKE"
+        if len(letter) == 1 and letter.isascii():
+            return letter.lower()
+    if "GREEK" in name or "CYRILLIC" in name:
+        base = unicodedata.normalize("NFD", flat)
+        return "".join(part for part in base if unicodedata.category(part) != "Mn") or flat
+    return flat

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from clearmark.core import Evidence, Finding, Span, Stage, Subject
 from clearmark.core.errors import Error, GuardUnavailable
+from clearmark.guardrails.prompt._language import is_supported
 from clearmark.guardrails.prompt._reading import Located, Reading, read
 from clearmark.guardrails.prompt._scoring import CATEGORIES, calibration, scores
 
@@ -48,7 +49,13 @@ class PromptGuard:
         measured = scores(reading)
         table = calibration()
         facts = MappingProxyType(
-            {"prompt_changes": len(reading.changes), "prompt_obfuscated": bool(reading.changes)}
+            {
+                "prompt_changes": len(reading.changes),
+                "prompt_obfuscated": bool(reading.changes),
+                "prompt_language_supported": is_supported(
+                    [word.text for word in reading.words], reading.dense
+                ),
+            }
         )
         ms = (time.perf_counter() - began) * 1000
         out: list[Finding] = []

@@ -8,14 +8,15 @@ every term gets its plural. `strong` terms say the category by themselves, `medi
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 
-from clearmark.guardrails.prompt._automaton import Automaton
+from clearmark.guardrails.prompt._automaton import Automaton, Hit
 from clearmark.guardrails.prompt._folding import fold
-from clearmark.guardrails.prompt._normalise import Normalised, dense_char, split_words
+from clearmark.guardrails.prompt._normalise import Normalised, dense_part, split_words
 from clearmark.guardrails.prompt._vocabulary import Vocabulary
 
 __all__ = ["LISTED", "Lexicon", "Term", "TermHit", "lexicon"]
@@ -33,9 +34,13 @@ LISTED = {
     "copyright/character": "copyright_character",
     "sexual/minors": "minors",
 }
-"""The categories that have a list, and the file name of each. `avoided` is one more list, of its own kind."""
+"""The categories that have a list, and the file name of each. Two more lists are of their own kind: `avoided`
+holds what a negative prompt tells, `harmless` phrases in which a listed word means something else.
+"""
 
 _NEGATORS = frozenset(["no", "not", "without", "non", "never", "anti", "avoid", "nor"])
+_MOST_OF_ONE = 4
+_LONGEST_PHRASE = 6
 _SPLIT = re.compile(r"[,\n]")
 
 
@@ -50,7 +55,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class TermHit:
-    """A term at characters `start` up to `end` of the original. `denied`: "no", "without" stands before it."""
+    """A term at characters `start` up to `end` of the original; `denied` where "no" or "without" precedes."""
 
     term: Term
     start: int
@@ -67,13 +72,12 @@ class Lexicon:
         terms: dict[str, str] = {}
         for text, term in entries:
             folded = fold(text).text
-            chars = "".join(char for char in folded if dense_char(char))
-            if chars:
+            if chars := dense_part(folded):
                 dense.setdefault(chars, []).append(term)
                 continue
             for words in _forms(tuple(split_words(folded))):
                 spaced.setdefault(words, []).append(term)
-                if len(words) == 1 and term.strength != "weak" and term.group != "avoided":
+                if len(words) == 1 and term.strength != "weak" and term.group in LISTED:
                     strong = term.strength in {"strong", "alone"} and term.group not in _NAMES
                     terms[words[0]] = "strong" if strong else terms.get(words[0], "medium")
         self._spaced: Automaton[str, tuple[Term, ...]] = Automaton(
@@ -96,19 +100,44 @@ class Lexicon:
         return self._all_words
 
     def find(self, text: Normalised) -> Iterator[TermHit]:
-        """Yield the terms of `text`."""
+        """Yield the terms of `text`, each at most a few times: more say nothing new."""
         words = text.words
-        for hit in self._spaced.find([word.text for word in words]):
-            before = words[hit.start - 1].text if hit.start else ""
+        hits = list(self._spaced.find([word.text for word in words]))
+        innocent = _spans(hits)
+        often: Counter[Term] = Counter()
+        for hit in hits:
+            if _inside(hit.start, hit.end, innocent):
+                continue
             for term in hit.value:
-                yield TermHit(term, words[hit.start].start, words[hit.end - 1].end, before in _NEGATORS)
-        chars = text.dense
-        if chars:
-            for hit in self._dense.find([char.text for char in chars]):
-                first, last = chars[hit.start], chars[hit.end - 1]
-                if last.end - first.start <= 2 * (hit.end - hit.start):
-                    for term in hit.value:
-                        yield TermHit(term, first.start, last.end)
+                often[term] += 1
+                if often[term] <= _MOST_OF_ONE:
+                    before = words[hit.start - 1].text if hit.start else ""
+                    denied = before in _NEGATORS
+                    # Only a hit that is asked for uses up the term's share.
+                    often[term] -= denied
+                    yield TermHit(term, words[hit.start].start, words[hit.end - 1].end, denied)
+        for hit in self._dense.find(text.dense):
+            start, end = text.places[hit.start], text.places[hit.end - 1] + 1
+            for term in hit.value:
+                # Signs may stand between, other text not.
+                if end - start <= 2 * (hit.end - hit.start):
+                    often[term] += 1
+                    if often[term] <= _MOST_OF_ONE:
+                        yield TermHit(term, start, end)
+
+
+def _spans(hits: Sequence[Hit[tuple[Term, ...]]]) -> dict[int, int]:
+    """Return, by the word where it starts, where the longest harmless phrase ends."""
+    out: dict[int, int] = {}
+    for hit in hits:
+        if any(term.group == "harmless" for term in hit.value):
+            out[hit.start] = max(hit.end, out.get(hit.start, 0))
+    return out
+
+
+def _inside(start: int, end: int, spans: dict[int, int]) -> bool:
+    """Whether words `start` up to `end` lie in one of `spans`. A term that sticks out of a phrase counts."""
+    return any(spans.get(first, 0) >= end for first in range(max(0, start - _LONGEST_PHRASE), start + 1))
 
 
 _NAMES = frozenset(["trademark", "copyright/character"])
@@ -119,7 +148,7 @@ def lexicon() -> tuple[Lexicon, Vocabulary]:
     """Read and compile the lists that ship, once."""
     folder = files("clearmark.guardrails") / "prompt" / "terms"
     entries: list[tuple[str, Term]] = []
-    for group, name in {**LISTED, "avoided": "avoided"}.items():
+    for group, name in {**LISTED, "avoided": "avoided", "harmless": "harmless"}.items():
         entries.extend(_read((folder / f"{name}.txt").read_text(encoding="utf-8"), group, len(entries)))
     compiled = Lexicon(entries)
     common = (folder / "common.txt").read_text(encoding="utf-8").split()

@@ -13,14 +13,11 @@ __all__ = ["AGE_WORTH", "Age", "youngest"]
 AGE_WORTH = {"alone": 1.0, "strong": 0.9, "weak": 0.15, "": 0.0}
 """How much of the sexual score counts as sexual content about a minor, by the strength of the age term."""
 
-_NUMBERS = {
-    word: number
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-        " sixteen seventeen".split()
-    )
-}
-_YEARS = frozenset("year years yr yrs y yearold yrold yo".split())
+_UNDER_18 = (
+    "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen",
+)  # fmt: skip
+_YEARS = frozenset(["year", "years", "yr", "yrs", "y", "yearold", "yrold", "yo"])
 _SHORT = ("yo", "yr", "yrs", "yrold", "yearold", "y")
 _BEFORE = frozenset(["age", "aged", "ages"])
 
@@ -45,19 +42,15 @@ def _written(words: Sequence[Word]) -> Iterable[Age]:
     for at, word in enumerate(words):
         following = words[at + 1].text if at + 1 < len(words) else ""
         after = words[at + 2].text if at + 2 < len(words) else ""
-        if word.text in _BEFORE and _minor(following):
+        old = following in _YEARS and (after.startswith("old") or following[-1] in "od")
+        if (word.text in _BEFORE and _minor(following)) or (_minor(word.text) and old):
             yield Age("strong", word.start, words[at + 1].end)
-        elif _minor(word.text) and following in _YEARS and (after.startswith("old") or following[-1] in "od"):
-            yield Age("strong", word.start, words[at + 1].end)
-        elif (
-            word.text[:1].isdigit() and (bare := word.text.rstrip("abcdefghijklmnopqrstuvwxyz")) != word.text
-        ):
+        elif word.text[:1].isdigit() and not word.text.isdecimal():
+            bare = word.text.rstrip("abcdefghijklmnopqrstuvwxyz")
             unit = word.text[len(bare) :]
             if _minor(bare) and unit in _SHORT and (unit != "y" or following in {"o", "old"}):
                 yield Age("strong", word.start, word.end)
 
 
 def _minor(text: str) -> bool:
-    if text in _NUMBERS:
-        return 0 < _NUMBERS[text] < 18
-    return text.isdecimal() and len(text) <= 2 and 0 < int(text) < 18
+    return text in _UNDER_18 or (text.isdecimal() and len(text) <= 2 and 0 < int(text) < 18)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from clearmark.guardrails.prompt import _folding
 from clearmark.guardrails.prompt._vocabulary import Vocabulary
 
-__all__ = ["Change", "Normalised", "Word", "dense_char", "normalise", "split_words"]
+__all__ = ["Change", "Normalised", "Word", "dense_part", "normalise", "split_words"]
 
 # Vowel signs of the Indic and Thai scripts are no "\w", yet belong to words.
 _LETTERS = r"\w\u0300-\u036f\u0610-\u061a\u064b-\u065f\u0900-\u0dff\u0e30-\u0e4e\u1000-\u109f"
@@ -23,13 +24,15 @@ _WORD = re.compile(rf"[{_LETTERS}]+(?:[@$!|][{_LETTERS}@$!|]*[{_LETTERS}])?|[@$]
 _LEET = str.maketrans("013456789@$!|+", "oieasgtbgasilt")
 _LEET_OTHER = str.maketrans("013456789@$!|+", "oleasgtbgaslit")
 _MAX_REPAIRED = 24  # longest word that repair looks at; longer ones are no words
-_NO_SPACES = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x30FF), (0x3400, 0x9FFF),
-              (0xAC00, 0xD7A3), (0xF900, 0xFAFF), (0x1F300, 0x1FAFF))  # fmt: skip
+# Scripts that write no spaces (and Korean, which glues particles to words), and emoji.
+_DENSE = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7a3\uf900-\ufaff"
+    "\U0001f300-\U0001faff]"
+)
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """One word in plain letters, and the characters `start` up to `end` of the original that it stands for."""
+class Word(NamedTuple):
+    """One word in plain letters, and the characters `start` up to `end` of the original it stands for."""
 
     text: str
     start: int
@@ -51,11 +54,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Normalised:
-    """The words of a prompt in order, and every change. `dense` is the text of scripts without spaces."""
+    """The words of a prompt in order, and every change.
+
+    `dense` is what is written without spaces, apart from the rest; `places` are its positions.
+    """
 
     words: tuple[Word, ...]
     changes: tuple[Change, ...]
-    dense: tuple[Word, ...] = ()
+    dense: str = ""
+    places: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
@@ -69,23 +76,25 @@ def normalise(text: str, vocabulary: Vocabulary) -> Normalised:
     Look-alikes, leet, doubled letters and typos are undone word by word, spelt-out words are joined again.
     """
     folded = _folding.fold(text)
-    changes = [Change(kind, at, at + 1) for at, kind in folded.changed]
+    changes = [Change(kind, first, last) for kind, first, last in folded.changed]
     origin = folded.origin
     plain = folded.text.replace("_", " ")
     words = [
         Word(match.group(), origin[match.start()], origin[match.end() - 1] + 1)
         for match in _WORD.finditer(plain)
     ]
-    dense: tuple[Word, ...] = ()
-    if not plain.isascii():
-        dense = tuple(
-            Word(char, at, at + 1) for char, at in zip(plain, origin, strict=True) if dense_char(char)
-        )
+    dense = [] if plain.isascii() else [match.start() for match in _DENSE.finditer(plain)]
     words = _join_spelt(words, vocabulary, changes)
-    words = [_repair(word, vocabulary, changes) for word in words]
+    seen: dict[str, tuple[str, str] | None] = {}
+    words = [_repair(word, vocabulary, changes, seen) for word in words]
     words = _join_split(words, vocabulary, changes)
     words.extend(_hidden(folded, changes))
-    return Normalised(tuple(words), tuple(changes), dense)
+    return Normalised(
+        tuple(words),
+        tuple(changes),
+        "".join([plain[at] for at in dense]),
+        tuple([origin[at] for at in dense]),
+    )
 
 
 def split_words(folded: str) -> Iterator[str]:
@@ -94,60 +103,69 @@ def split_words(folded: str) -> Iterator[str]:
         yield match.group()
 
 
-def dense_char(char: str) -> bool:
-    """Whether `char` is of a script that writes no spaces (or Korean, which glues particles), or an emoji."""
-    code = ord(char)
-    return code >= 0x0E00 and any(first <= code <= last for first, last in _NO_SPACES)
+def dense_part(folded: str) -> str:
+    """Return what of folded text is of a script that writes no spaces, or an emoji."""
+    return "".join(_DENSE.findall(folded))
 
 
-def _repair(word: Word, vocabulary: Vocabulary, changes: list[Change]) -> Word:
+def _repair(
+    word: Word, vocabulary: Vocabulary, changes: list[Change], seen: dict[str, tuple[str, str] | None]
+) -> Word:
     text = word.text
     if text in vocabulary or len(text) > _MAX_REPAIRED or len(text) < 2 or text.isdigit():
         return word
-    if (plain := _plainer(text, vocabulary)) is None:
+    if text not in seen:
+        seen[text] = _plainer(text, vocabulary)
+    if (plain := seen[text]) is None:
         return word
-    kind, better = plain
-    changes.append(Change(kind, word.start, word.end))
-    return replace(word, text=better)
+    changes.append(Change(plain[0], word.start, word.end))
+    return Word(plain[1], word.start, word.end)
 
 
 def _plainer(text: str, vocabulary: Vocabulary) -> tuple[str, str] | None:
     """Return the kind of change and the known word, or None where none is meant."""
     kind = ""
     if not text.isascii():
-        drawn = _folding.latin(text)
+        drawn = _drawn(text, vocabulary)
         if drawn is None:
             return None
-        if drawn in vocabulary:
-            # A word all in another script counts only when it draws a term; Russian words stay Russian.
-            mixed = any(char.isascii() and char.isalpha() for char in text)
-            return ("lookalike", drawn) if mixed or vocabulary.is_term(drawn) else None
-        if not any(char.isascii() for char in text):
-            return None
         text, kind = drawn, "lookalike"
-    if not text.isalpha():
-        letters = sum(char.isalpha() for char in text)
-        for table in (_LEET, _LEET_OTHER):
-            known = text.translate(table)
-            if known.isalpha() and letters and vocabulary.is_term(known):
-                return "leet", known
-            if (
-                known.isalpha()
-                and letters >= 2
-                and len(known) >= 4
-                and not text[0].isdigit()
-                and known in vocabulary
-            ):
-                return "leet", known
-            text_known = _collapse(known, vocabulary)
-            if text_known and letters >= 2 and vocabulary.is_term(text_known):
-                return "leet", text_known
-        return (kind, text) if kind else None
-    if better := _collapse(text, vocabulary):
-        return "repeated", better
-    if better := vocabulary.typo(text):
-        return "typo", better
+    if text not in vocabulary:
+        for name, undo in _UNDO:
+            if better := undo(text, vocabulary):
+                return name, better
     return (kind, text) if kind else None
+
+
+def _drawn(text: str, vocabulary: Vocabulary) -> str | None:
+    """Return a word in other letters as it is drawn, where that draws Latin to mislead.
+
+    Letters of two scripts in a word do; a word all in another script only where it draws a term: Russian
+    words stay Russian.
+    """
+    drawn = _folding.latin(text)
+    if drawn is None:
+        return None
+    mixed = any(char.isascii() and char.isalpha() for char in text)
+    return drawn if mixed or vocabulary.is_term(drawn) else None
+
+
+def _unleet(text: str, vocabulary: Vocabulary) -> str | None:
+    if text.isalpha():
+        return None
+    letters = sum(char.isalpha() for char in text)
+    for table in (_LEET, _LEET_OTHER):
+        plain = text.translate(table)
+        if not plain.isalpha() or not letters:
+            continue
+        if vocabulary.is_term(plain):
+            return plain
+        # A common word only where digits stand inside a word of some length: b4by, not 1girl.
+        if letters >= 2 and len(plain) >= 4 and not text[0].isdigit() and plain in vocabulary:
+            return plain
+        if letters >= 2 and (short := _collapse(plain, vocabulary)) and vocabulary.is_term(short):
+            return short
+    return None
 
 
 def _collapse(text: str, vocabulary: Vocabulary) -> str | None:
@@ -159,6 +177,13 @@ def _collapse(text: str, vocabulary: Vocabulary) -> str | None:
         if short in vocabulary:
             return short
     return None
+
+
+def _slip(text: str, vocabulary: Vocabulary) -> str | None:
+    return vocabulary.typo(text) if text.isalpha() else None
+
+
+_UNDO = (("leet", _unleet), ("repeated", _collapse), ("typo", _slip))
 
 
 def _join_spelt(words: list[Word], vocabulary: Vocabulary, changes: list[Change]) -> list[Word]:
@@ -228,7 +253,7 @@ def _join_split(words: list[Word], vocabulary: Vocabulary, changes: list[Change]
 
 
 def _hidden(folded: _folding.Folded, changes: list[Change]) -> Iterator[Word]:
-    """Yield what stands in tag characters (runs of three and more that are no flag of a region)."""
+    """Yield what stands in tag characters: words of three letters and more, all in a row."""
     text = "".join(char for char, _ in folded.hidden)
     for match in _WORD.finditer(text):
         first, last = folded.hidden[match.start()][1], folded.hidden[match.end() - 1][1]

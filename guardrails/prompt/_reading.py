@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from clearmark.guardrails.prompt._lexicon import TermHit, lexicon
 from clearmark.guardrails.prompt._minors import Age, youngest
@@ -28,14 +28,17 @@ class Located:
 
 @dataclass(frozen=True)
 class Reading:
-    """What two prompts say. `terms` are asked for; `avoided` are named only to be kept out."""
+    """What two prompts say. `terms` are asked for; `avoided` are named only to be kept out.
+
+    `dense` counts the letters that are asked for in scripts without spaces.
+    """
 
     words: tuple[Word, ...]
     terms: tuple[Located, ...]
     avoided: tuple[Located, ...]
     changes: tuple[Change, ...]
     age: Age
-    scripts: dict[str, int] = field(default_factory=dict)
+    dense: int = 0
 
     @property
     def text(self) -> str:
@@ -50,6 +53,7 @@ def read(prompt: str, negative_prompt: str = "") -> Reading:
     wanted: list[Located] = []
     avoided: list[Located] = []
     changes: list[Change] = []
+    dense = 0
     for part in _parts(prompt, negative_prompt):
         text = normalise(part.text, vocabulary)
         shift = 0 if isinstance(part, _Decoded) else part.offset
@@ -62,13 +66,14 @@ def read(prompt: str, negative_prompt: str = "") -> Reading:
         if part.avoid:
             avoided.extend(Located(hit, part.field) for hit in found)
             continue
+        dense += sum(char.isalpha() for char in text.dense)
         wanted.extend(Located(hit, part.field) for hit in found if hit.term.group != "avoided")
         words.extend(Word(word.text, word.start + shift, word.end + shift) for word in text.words)
         changes.extend(
             Change(change.kind, change.start + shift, change.end + shift) for change in text.changes
         )
     age = youngest((term.hit for term in wanted), words)
-    return Reading(tuple(words), tuple(wanted), tuple(avoided), tuple(changes), age)
+    return Reading(tuple(words), tuple(wanted), tuple(avoided), tuple(changes), age, dense)
 
 
 @dataclass(frozen=True)

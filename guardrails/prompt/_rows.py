@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clearmark.core.errors import UsageError
 
@@ -70,18 +71,20 @@ def read_rows(path: Path) -> Iterator[Row]:
         UsageError: when it cannot be read or a line is no row.
     """
     opened = gzip.open if path.suffix == ".gz" else open
+    number = 0
     try:
         with opened(path, "rt", encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                row = json.loads(line)
-                unsafe = bool(row["label"])
-                yield Row(
-                    str(row["id"]), row["set"], unsafe, _categories(row["category"]) if unsafe else frozenset(),
-                    row.get("lang", "en"), row["text"],
-                )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as exc:
-        at = f"line {number}: " if "number" in locals() else ""
-        raise UsageError(f"{path.name}: {at}{type(exc).__name__}: not labelled prompts") from exc
+            for line in stream:
+                number += 1
+                yield _row(json.loads(line))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise UsageError(f"{path.name}: line {number}: {type(exc).__name__}: not labelled prompts") from exc
+
+
+def _row(row: Mapping[str, Any]) -> Row:
+    unsafe = bool(row["label"])
+    categories = _categories(row["category"]) if unsafe else frozenset[str]()
+    return Row(str(row["id"]), row["set"], unsafe, categories, row.get("lang", "en"), row["text"])
 
 
 def _categories(text: str | None) -> frozenset[str]:

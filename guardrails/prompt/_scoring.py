@@ -1,7 +1,8 @@
-"""From terms to calibrated probabilities, by numbers that `fit.py` measured.
+"""From words and terms to calibrated probabilities, by numbers that `fit.py` measured.
 
-For every category a logistic model over how many strong, medium and weak terms were read; its weights are
-kept non-negative, so one more term never lowers a score.
+For every category a logistic model over what the word model says of the whole prompt and of its worst window,
+and over the strong, medium and weak terms that were read. Its weights are not negative, so that one more term
+never lowers a score.
 """
 
 from __future__ import annotations
@@ -16,8 +17,17 @@ from importlib.resources import files
 from clearmark.guardrails.prompt._lexicon import TermHit
 from clearmark.guardrails.prompt._minors import AGE_WORTH
 from clearmark.guardrails.prompt._reading import Located, Reading
+from clearmark.guardrails.prompt._words import HEADS, word_model
 
-__all__ = ["CATEGORIES", "FEATURES", "Calibration", "calibration", "features", "scores"]
+__all__ = [
+    "CATEGORIES",
+    "FEATURES",
+    "TERM_FEATURES",
+    "Calibration",
+    "calibration",
+    "scores",
+    "term_features",
+]
 
 CATEGORIES = (
     "sexual",
@@ -34,7 +44,8 @@ CATEGORIES = (
 )
 """What the prompt guard measures."""
 
-FEATURES = ("strong", "medium", "weak", "more")
+TERM_FEATURES = ("strong", "medium", "weak", "more")
+FEATURES = ("head", "head_peak", "unsafe", "unsafe_peak", *TERM_FEATURES)
 
 _MINORS_FLOOR = {"strong": 0.9, "medium": 0.45, "weak": 0.08, "": 0.0}
 _AVOIDED_CLOTHES = 0.5  # a negative prompt that keeps clothes out asks for their absence
@@ -43,7 +54,7 @@ _AVOIDED_ADULTS = 0.5  # one that keeps adults out, beside a sexual prompt, asks
 
 @dataclass(frozen=True)
 class Calibration:
-    """One category's fitted numbers: bias and a weight per feature, and the thresholds with their error."""
+    """One category's fitted numbers: bias, a weight per feature, and the default threshold."""
 
     bias: float
     weights: tuple[float, ...]
@@ -72,7 +83,7 @@ def calibration() -> Mapping[str, Calibration]:
     }
 
 
-def features(terms: Sequence[Located], category: str) -> tuple[float, ...]:
+def term_features(terms: Sequence[Located], category: str) -> tuple[float, ...]:
     """Return whether a strong, at least a medium, at least a weak term was read, and how many more, damped.
 
     Each strength includes the weaker ones, so that with weights that are not negative the order holds.
@@ -90,11 +101,15 @@ def features(terms: Sequence[Located], category: str) -> tuple[float, ...]:
 def scores(reading: Reading) -> dict[str, float]:
     """Return the calibrated score of every category of `CATEGORIES`."""
     table = calibration()
-    out = {
-        category: table[category].probability(features(reading.terms, category))
-        for category in CATEGORIES
-        if category != "sexual/minors"
-    }
+    whole, peak = (part.tolist() for part in word_model().scores([word.text for word in reading.words]))
+    out: dict[str, float] = {}
+    for category in CATEGORIES:
+        if category == "sexual/minors":
+            continue
+        at = HEADS.index(category) if category in HEADS else None
+        head = (0.0, 0.0) if at is None else (whole[at], peak[at])
+        values = (*head, whole[0], peak[0], *term_features(reading.terms, category))
+        out[category] = table[category].probability(values)
     groups = {located.hit.term.strength for located in reading.avoided if located.hit.term.group == "avoided"}
     if "sexual" in groups:
         out["sexual"] = max(out["sexual"], _AVOIDED_CLOTHES)

@@ -9,6 +9,7 @@ __all__ = ["Vocabulary"]
 
 _LONGEST = 18
 _MIN_TYPO = 5
+_UNKNOWN = 14.0  # the price of a letter that belongs to no word: dearer than any word
 
 
 class Vocabulary:
@@ -22,9 +23,11 @@ class Vocabulary:
     ) -> None:
         self._terms = dict(terms)
         self._cost = {word: math.log(rank + 10) for rank, word in enumerate(common)}
+        self._common = frozenset(self._cost)
         self._known = frozenset({*self._terms, *self._cost, *words})
         for word in (*self._terms, *words):
             self._cost.setdefault(word, math.log(2000))
+        self._starts = frozenset(word[:size] for word in self._cost for size in range(1, len(word) + 1))
         self._near: dict[str, str] = {}
         for term, strength in sorted(self._terms.items()):
             if strength == "strong" and len(term) >= _MIN_TYPO and term.isascii() and term.isalpha():
@@ -33,6 +36,10 @@ class Vocabulary:
 
     def __contains__(self, word: str) -> bool:
         return word in self._known
+
+    def is_common(self, word: str) -> bool:
+        """Whether `word` is one of ordinary captions."""
+        return word in self._common
 
     def is_term(self, word: str, *, strong: bool = False) -> bool:
         """Whether a list holds `word`, and as a strong term where `strong` is asked for."""
@@ -55,19 +62,26 @@ class Vocabulary:
 
     def segment(self, letters: str) -> list[tuple[int, int]]:
         """Split `letters` into the likeliest words: (start, end) of each. Unknown letters stand alone."""
-        best: list[tuple[float, int]] = [(0.0, 0)]
-        cost = self._cost
-        for end in range(1, len(letters) + 1):
-            choice = (best[end - 1][0] + 14.0, end - 1)
-            for start in range(max(0, end - _LONGEST), end):
-                price = cost.get(letters[start:end])
-                if price is not None and (total := best[start][0] + price) < choice[0]:
-                    choice = (total, start)
-            best.append(choice)
+        count = len(letters)
+        best = [math.inf] * (count + 1)
+        came = list(range(-1, count))
+        best[0] = 0.0
+        cost, starts = self._cost, self._starts
+        for start in range(count):
+            here = best[start]
+            if here + _UNKNOWN < best[start + 1]:
+                best[start + 1], came[start + 1] = here + _UNKNOWN, start
+            for end in range(start + 1, min(count, start + _LONGEST) + 1):
+                piece = letters[start:end]
+                if piece not in starts:
+                    break
+                price = cost.get(piece)
+                if price is not None and here + price < best[end]:
+                    best[end], came[end] = here + price, start
         parts: list[tuple[int, int]] = []
-        end = len(letters)
+        end = count
         while end:
-            start = best[end][1]
+            start = came[end]
             parts.append((start, end))
             end = start
         return parts[::-1]

@@ -1,0 +1,228 @@
+"""How well and how fast the guards measure: `clearmark bench guards`.
+
+Without data it runs on the examples of the category cards that ship, each hidden in twenty ways. With
+`--data` (labelled prompts as JSON lines) it also tells recall and false alarms by source. Peers that are
+installed run on the same texts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib import import_module
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from clearmark.core import Asset, Request, Stage, Subject
+from clearmark.guardrails import get_guard
+from clearmark.guardrails.prompt.attacks import ATTACKS
+from clearmark.guardrails.prompt.evaluation import Row, by_source, interval, measure, read_rows, recall_at
+
+__all__ = ["main", "run"]
+
+
+def main() -> None:
+    """Run as a command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Measure, print tables (or one JSON document with `--json`), and return the exit code."""
+    parser = argparse.ArgumentParser(prog="clearmark bench guards", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    parser.add_argument("--data", type=Path, help="labelled prompts, .jsonl or .jsonl.gz")
+    parser.add_argument(
+        "--limit", type=int, default=0, help="rows of the data to use, evenly spread; 0 for all"
+    )
+    options = parser.parse_args(list(argv))
+    document: dict[str, Any] = {
+        "bench": "guards",
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "speed": _speed(),
+        "hidden": _hidden(),
+        "peers": _peers(),
+    }
+    if options.data:
+        document |= _sources(list(read_rows(options.data)), options.limit)
+    if options.json:
+        sys.stdout.write(json.dumps(document) + "\n")
+    else:
+        _print(document)
+    return 0
+
+
+def _cards() -> tuple[list[Row], list[Row]]:
+    """Return the harmful and the harmless examples of the cards."""
+    text = (files("clearmark.guardrails") / "prompt" / "cards.json").read_text(encoding="utf-8")
+    cards = json.loads(text)
+    harmful = [
+        Row(
+            f"{category}/{n}", "cards", unsafe=True, categories=frozenset([category]), lang="en", text=example
+        )
+        for category, card in cards.items()
+        for n, example in enumerate(card["should"])
+        if example.isascii()
+    ]
+    harmless = [
+        Row(f"{category}/-{n}", "cards", unsafe=False, categories=frozenset(), lang="en", text=example)
+        for category, card in cards.items()
+        for n, example in enumerate(card["should_not"])
+    ]
+    return harmful, harmless
+
+
+def _hidden() -> list[dict[str, Any]]:
+    """Return recall and false alarms for the examples as they are and under every attack."""
+    guard = get_guard("prompt")
+    harmful, harmless = _cards()
+    out = []
+    changes: dict[str, Callable[[str], str] | None] = {"as written": None, **ATTACKS}
+    for name, change in changes.items():
+        caught = sum(bool(one.tripped & one.row.categories) for one in measure(guard, harmful, change=change))
+        alarms = sum(bool(one.tripped) for one in measure(guard, harmless, change=change))
+        out.append(
+            {
+                "attack": name,
+                "recall": caught / len(harmful),
+                "recall_interval": interval(caught, len(harmful)),
+                "false_alarms": alarms / len(harmless),
+                "harmful": len(harmful),
+                "harmless": len(harmless),
+            }
+        )
+    return out
+
+
+def _speed() -> list[dict[str, Any]]:
+    prompt, nudity = get_guard("prompt"), get_guard("nudity")
+    texts = [row.text for rows in _cards() for row in rows]
+    short = [Subject(stage=Stage.PROMPT, request=Request(text)) for text in texts]
+    words = " ".join(texts)
+    long = Subject(stage=Stage.PROMPT, request=Request((words * (20_000 // len(words) + 1))[:20_000]))
+    picture = Subject(stage=Stage.OUTPUT, request=Request("x"), asset=_picture())
+    cases: list[tuple[str, Callable[[], object], int, int]] = [
+        ("prompt guard, one prompt", lambda: [prompt.check([subject]) for subject in short], len(short), 5),
+        ("prompt guard, 20,000 characters", lambda: prompt.check([long]), 1, 7),
+        ("nudity guard, one 512 x 512 picture", lambda: nudity.check([picture]), 1, 9),
+        ("nudity guard, batch of 8, each", lambda: nudity.check([picture] * 8), 8, 5),
+    ]
+    out = []
+    for name, call, count, repeats in cases:
+        call()
+        spent = sorted(_seconds(call) / count * 1000 for _ in range(repeats))
+        out.append({"case": name, "ms": spent[len(spent) // 2], "best_ms": spent[0]})
+    each = sorted(_seconds(partial(prompt.check, [subject])) * 1000 for subject in short)
+    out.append({"case": "prompt guard, one prompt, p95", "ms": quantiles(each, n=20)[-1], "best_ms": each[0]})
+    return out
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    began = time.process_time()
+    call()
+    return time.process_time() - began
+
+
+def _picture() -> Asset:
+    import numpy as np
+    import PIL.Image
+
+    pixels = np.random.default_rng(7).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    PIL.Image.fromarray(pixels).resize((512, 512), PIL.Image.Resampling.BICUBIC).save(out, "PNG")
+    return Asset(data=out.getvalue(), media_type="image/png", width=512, height=512)
+
+
+def _peers() -> list[dict[str, Any]]:
+    """Return what installed word filters make of the same examples; one row each, told apart if absent."""
+    harmful, harmless = _cards()
+    out: list[dict[str, Any]] = []
+    for package, module, check in (
+        ("better-profanity", "better_profanity", lambda m: m.profanity.contains_profanity),
+        ("alt-profanity-check", "profanity_check", lambda m: lambda text: bool(m.predict([text])[0])),
+    ):
+        if find_spec(module) is None:
+            out.append({"peer": package, "installed": False})
+            continue
+        flags = check(import_module(module))
+        began = time.process_time()
+        caught = sum(flags(row.text) for row in harmful)
+        alarms = sum(flags(row.text) for row in harmless)
+        spent = (time.process_time() - began) * 1000 / (len(harmful) + len(harmless))
+        out.append(
+            {
+                "peer": package,
+                "installed": True,
+                "recall": caught / len(harmful),
+                "false_alarms": alarms / len(harmless),
+                "ms": spent,
+            }
+        )
+    return out
+
+
+def _sources(rows: Sequence[Row], limit: int) -> dict[str, Any]:
+    chosen = list(rows[:: max(1, len(rows) // limit)]) if limit else list(rows)
+    measured = measure(get_guard("prompt"), [row for row in chosen if row.lang == "en"])
+    harmful = [one.worst for one in measured if one.row.unsafe]
+    harmless = [one.worst for one in measured if not one.row.unsafe]
+    return {
+        "sources": [source.to_dict() for source in by_source(measured)],
+        "recall_at_1_percent": recall_at(harmful, harmless, 0.01),
+        "recall_at_5_percent": recall_at(harmful, harmless, 0.05),
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    console = Console()
+    speed = Table("case", "median ms", "best ms", title="Speed (processor time)")
+    for row in document["speed"]:
+        speed.add_row(row["case"], f"{row['ms']:.2f}", f"{row['best_ms']:.2f}")
+    console.print(speed)
+    hidden = Table("examples of the cards", "recall", "95% interval", "false alarms", title="Hidden prompts")
+    for row in document["hidden"]:
+        low, high = row["recall_interval"]
+        hidden.add_row(
+            row["attack"], f"{row['recall']:.0%}", f"{low:.0%}-{high:.0%}", f"{row['false_alarms']:.0%}"
+        )
+    console.print(hidden)
+    peers = Table("peer", "recall", "false alarms", "ms", title="Peers on the examples as written")
+    for row in document["peers"]:
+        if row["installed"]:
+            peers.add_row(
+                row["peer"], f"{row['recall']:.0%}", f"{row['false_alarms']:.0%}", f"{row['ms']:.2f}"
+            )
+        else:
+            peers.add_row(row["peer"], "not installed", "", "")
+    console.print(peers)
+    if "sources" in document:
+        table = Table("source", "harmful", "harmless", "area", "recall", "false alarms", title="By source")
+        for row in document["sources"]:
+            table.add_row(
+                row["name"],
+                f"{row['harmful']:,}",
+                f"{row['harmless']:,}",
+                *(
+                    "-" if row[key] is None else f"{row[key]:.3f}"
+                    for key in ("area", "recall", "false_alarms")
+                ),
+            )
+        console.print(table)
+        for share in (1, 5):
+            console.print(f"recall at {share}% false alarms: {document[f'recall_at_{share}_percent']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""A linear model over words, word pairs and letter groups: TF-IDF in numpy, one weight column per head.
+
+A prompt's vector is the sum over its words of what each brings (the word, the pair with the word before, its
+groups of four letters), divided by its length. Sums over any run of words come from running totals,
+so a window slid over a long prompt costs next to nothing: harmless padding cannot hide a phrase.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from clearmark.core.errors import ModelCorrupt
+from clearmark.guardrails.models import entry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["HEADS", "WINDOW", "WordModel", "pair_key", "word_keys", "word_model"]
+
+HEADS = (
+    "unsafe",
+    "sexual",
+    "violence",
+    "violence/graphic",
+    "hate",
+    "harassment",
+    "self-harm",
+    "illicit",
+    "deception",
+    "copyright/character",
+)
+"""The columns of weights: unsafe in any way, and each category that the development data labels."""
+
+WINDOW = 14
+"""Words in a window; windows start half a window apart."""
+
+_LONGEST_WORD = 24
+_REMEMBERED = 50_000
+
+
+def word_keys(word: str) -> Iterator[int]:
+    """Yield the hashes of a word and of its letter groups."""
+    yield zlib.crc32(b"w" + word.encode("utf-8", "replace"))
+    framed = f"<{word[:_LONGEST_WORD]}>"
+    for first in range(len(framed) - 3):
+        yield zlib.crc32(b"c" + framed[first : first + 4].encode("utf-8", "replace"))
+
+
+def pair_key(first: str, second: str) -> int:
+    """Return the hash of two words in a row."""
+    return zlib.crc32(b"b" + f"{first} {second}".encode("utf-8", "replace"))
+
+
+class WordModel:
+    """The weights, ready to score. May be used by any number of threads."""
+
+    def __init__(self, data: bytes) -> None:
+        """Read the arrays of an `.npz` file: `keys`, `idf`, `weights` (int8), `scale`, `bias`.
+
+        Raises:
+            ModelCorrupt: when it is not one, or its arrays do not fit together.
+        """
+        import numpy as np
+
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                self._keys = arrays["keys"].astype(np.uint32)
+                self._idf = arrays["idf"].astype(np.float32)
+                scale = arrays["scale"].astype(np.float32)
+                self._weights = arrays["weights"].astype(np.float32) * scale
+                self._bias = arrays["bias"].astype(np.float32)
+        except (OSError, ValueError, KeyError) as exc:
+            raise ModelCorrupt("the word model's file is broken", hint="reinstall clearmark") from exc
+        if self._weights.shape != (len(self._keys), len(HEADS)) or len(self._idf) != len(self._keys):
+            raise ModelCorrupt("the word model's arrays do not fit together", hint="reinstall clearmark")
+        self._known_words: dict[str, tuple[NDArray[np.float32], float]] = {}
+
+    def scores(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the log-odds of every head for the whole prompt, and the highest of any window."""
+        import numpy as np
+
+        count = len(words)
+        if not count:
+            return self._bias, self._bias
+        sums = np.empty((count, len(HEADS)), dtype=np.float32)
+        norms = np.empty(count, dtype=np.float32)
+        brought = self._brought(words)
+        for index, word in enumerate(words):
+            sums[index], norms[index] = brought[word]
+        if count > 1:
+            keys = [pair_key(words[i - 1], words[i]) for i in range(1, count)]
+            at, known = self._find(np.array(keys, dtype=np.uint32))
+            idf = self._idf[at] * known
+            sums[1:] += self._weights[at] * idf[:, None]
+            norms[1:] += idf**2
+        whole = sums.sum(0) / np.sqrt(norms.sum() + 1e-6) + self._bias
+        if count <= WINDOW:
+            return whole, whole
+        total = np.concatenate([np.zeros((1, len(HEADS))), sums.cumsum(0, dtype=np.float64)])
+        length = np.concatenate([[0.0], norms.cumsum(dtype=np.float64)])
+        first = np.arange(0, count - WINDOW // 2, WINDOW // 2)
+        last = np.minimum(first + WINDOW, count)
+        windows = (total[last] - total[first]) / np.sqrt(length[last] - length[first] + 1e-6)[:, None]
+        return whole, np.maximum(whole, (windows.max(0) + self._bias).astype(np.float32))
+
+    def _brought(self, words: Sequence[str]) -> dict[str, tuple[NDArray[np.float32], float]]:
+        """Return what each word brings by itself: weights times idf, and its squared length."""
+        import numpy as np
+
+        known = self._known_words
+        fresh = [word for word in dict.fromkeys(words) if word not in known]
+        if not fresh:
+            return known
+        if len(known) + len(fresh) > _REMEMBERED:
+            # Start over rather than grow; callers at work keep the dictionary that they were given.
+            known = {}
+            fresh = list(dict.fromkeys(words))
+        keys = [list(word_keys(word)) for word in fresh]
+        first = np.cumsum([0, *map(len, keys[:-1])])
+        at, found = self._find(np.array([key for some in keys for key in some], dtype=np.uint32))
+        idf = self._idf[at] * found
+        sums = np.add.reduceat(self._weights[at] * idf[:, None], first, axis=0)
+        norms = np.add.reduceat(idf**2, first)
+        known.update((word, (sums[i], float(norms[i]))) for i, word in enumerate(fresh))
+        self._known_words = known
+        return known
+
+    def _find(self, keys: NDArray[np.uint32]) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+        import numpy as np
+
+        at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return at, self._keys[at] == keys
+
+
+@lru_cache(maxsize=1)
+def word_model() -> WordModel:
+    """Read the model that ships, after checking its digest; once.
+
+    Raises:
+        ModelMissing, ModelCorrupt: when it is absent or not the one on record.
+    """
+    (path,) = entry("prompt-words").verify().values()
+    return WordModel(path.read_bytes())
