@@ -1,7 +1,8 @@
 """The one way into the ledger: group commit across threads, one transaction per group, durable before return.
 
-A thread that appends puts its events into a queue and waits for the commit lock. Whoever holds the lock
-commits everything queued so far in one transaction, so that many threads share one sync of the disk.
+A thread that appends puts its events into a queue. The first one leads: it commits everything queued in one
+transaction, wakes those whose events are durable, and hands the lead to one that still waits. Many threads so
+share one synchronisation of the disk, and none waits for the work of a later group.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -42,12 +42,20 @@ MAX_PARAMETERS = 500
 _CACHED_KEYS = 1024
 
 
-@dataclass
 class _Job:
-    entries: list[Entry]
-    result: list[Recorded] = field(default_factory=list)
-    error: Error | None = None
-    done: bool = False
+    """The events of one call, and how the thread that made it is told about them."""
+
+    __slots__ = ("abandoned", "done", "entries", "error", "leads", "result", "wake")
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        self.result: list[Recorded] = []
+        self.error: Error | None = None
+        self.done = False
+        self.leads = False
+        self.abandoned = False
+        self.wake = threading.Lock()
+        self.wake.acquire()
 
 
 class Writer:
@@ -69,7 +77,9 @@ class Writer:
         self._every = checkpoint_every_s
         self._signed_at = -float("inf")
         self._queue: deque[_Job] = deque()
-        self._lock = threading.Lock()
+        self._led = False
+        self._gate = threading.Lock()  # guards the queue and the lead, for moments only
+        self._lock = threading.Lock()  # held through a transaction
         self._keys: dict[str, DataKey] = {}
         self._pid = os.getpid()
         self.tree = Tree.load(0, edge=lambda *_: [], read_tile=store.tile)
@@ -80,14 +90,43 @@ class Writer:
         if not job.entries:
             return []
         self._refuse_after_fork()
-        self._queue.append(job)
-        with self._lock:
-            # Somebody else's commit may have carried this job along while it waited.
-            while not job.done:
-                self._commit_group()
+        with self._gate:
+            self._queue.append(job)
+            job.leads = not self._led
+            self._led = True
+        if not job.leads:
+            self._await(job)
+        if job.leads:
+            try:
+                while not job.done:
+                    with self._lock:
+                        self._commit_group()
+            finally:
+                self._hand_over()
         if job.error is not None:
             raise job.error
         return job.result
+
+    def _await(self, job: _Job) -> None:
+        try:
+            job.wake.acquire()
+        except BaseException:
+            # Interrupted: the events may still be recorded, but this thread must not be given the lead.
+            with self._gate:
+                job.abandoned = True
+                leads = job.leads
+            if leads:
+                self._hand_over()
+            raise
+
+    def _hand_over(self) -> None:
+        """Give the lead to the first thread that still waits; without one, the next to append takes it."""
+        with self._gate:
+            heir = next((job for job in self._queue if not job.abandoned), None)
+            self._led = heir is not None
+            if heir is not None:
+                heir.leads = True
+                heir.wake.release()
 
     def refresh(self) -> Tree:
         """Return the tree as it is in the database now, also after other processes wrote to it."""
@@ -171,13 +210,16 @@ class Writer:
         finally:
             for job in jobs:
                 job.done = True
+                if not job.leads:
+                    job.wake.release()
 
     def _take(self) -> list[_Job]:
-        jobs, total = [self._queue.popleft()], 0
-        total = len(jobs[0].entries)
-        while self._queue and total + len(self._queue[0].entries) <= MAX_GROUP:
-            jobs.append(self._queue.popleft())
-            total += len(jobs[-1].entries)
+        with self._gate:
+            jobs = [self._queue.popleft()]
+            total = len(jobs[0].entries)
+            while self._queue and total + len(self._queue[0].entries) <= MAX_GROUP:
+                jobs.append(self._queue.popleft())
+                total += len(jobs[-1].entries)
         return jobs
 
     def _write(self, conn: Connection, jobs: Sequence[_Job], *, lookup: bool) -> tuple[Tree, str | None]:
