@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clearmark.core.errors import WatermarkFailed
+from clearmark.provenance.watermark._jpeg import jpeg
 from clearmark.provenance.watermark._payload import (
     BITS,
     Bits,
@@ -213,15 +214,6 @@ def _guesses(ones: Floats, soft: Floats, count: npt.NDArray[np.intp]) -> Iterato
             yield guess
 
 
-def _jpeg(pixels: Pixels, quality: int) -> Pixels:
-    """Return `pixels` after a JPEG round trip (4:2:0, as nearly every encoder does by default)."""
-    import cv2
-
-    _, data = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    out: Pixels = cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    return out
-
-
 class DwtDctSvd:
     """The codec; `key` (any bytes) makes the message unreadable for others, not the carrier unseen."""
 
@@ -254,7 +246,7 @@ class DwtDctSvd:
             qualities = (90,) if margin == MARGINS[-1] else (90, 80)
             if not np.array_equal(next(_guesses(*_vote(marked))), message):
                 continue
-            if all(self._reads(_jpeg(marked, quality), mark_id) for quality in qualities):
+            if all(self._reads(jpeg(marked, quality), mark_id) for quality in qualities):
                 return Embedded(pixels=marked, psnr_db=psnr(picture, marked), ssim=ssim(picture, marked))
         raise WatermarkFailed(
             f"the watermark did not read back from {width} x {height} pixels at any strength",

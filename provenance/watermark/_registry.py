@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clearmark.core.errors import UsageError
+from clearmark.provenance.watermark._clearmark import Clearmark
 from clearmark.provenance.watermark._dwt_dct_svd import DwtDctSvd
 from clearmark.provenance.watermark._invisible import METHODS, Invisible
 from clearmark.provenance.watermark._payload import check_pixels
@@ -12,8 +13,8 @@ from clearmark.provenance.watermark.codec import Found, Pixels, WatermarkCodec
 
 __all__ = ["codecs", "extract_any", "get_codec"]
 
-AUTO = "dwt-dct-svd"
-_OWN = ("dwt-dct-svd",)
+AUTO = "clearmark"
+_OWN = ("clearmark", "dwt-dct-svd")
 
 
 def codecs() -> tuple[str, ...]:
@@ -32,6 +33,8 @@ def get_codec(name: str = "auto", key: bytes | None = None) -> WatermarkCodec:
         ExtraMissing: a codec whose package is not installed.
     """
     chosen = AUTO if name == "auto" else name
+    if chosen == "clearmark":
+        return Clearmark(key=key)
     if chosen == "dwt-dct-svd":
         return DwtDctSvd(key=key)
     package, _, method = chosen.partition(":")

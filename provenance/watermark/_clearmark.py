@@ -1,0 +1,95 @@
+"""The codec `clearmark`: a keyed spread-spectrum mark that survives what pictures go through on the web."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from clearmark.core.errors import WatermarkFailed
+from clearmark.provenance.watermark._carrier import carrier_for
+from clearmark.provenance.watermark._convolution import encode
+from clearmark.provenance.watermark._front import resized
+from clearmark.provenance.watermark._jpeg import jpeg
+from clearmark.provenance.watermark._payload import check_batch, check_pixels, frame
+from clearmark.provenance.watermark._quality import luma, psnr, ssim
+from clearmark.provenance.watermark._reader import SALT, read
+from clearmark.provenance.watermark._writer import Message, layouts
+from clearmark.provenance.watermark.codec import MIN_SIDE, Embedded, Extracted, Pixels
+
+__all__ = ["Clearmark"]
+
+Floats = npt.NDArray[np.float32]
+
+HEADROOM = 0.5
+"""How far white and black give way for the mark, in units of its local strength."""
+
+ROWS = 512
+
+
+class Clearmark:
+    """The codec under `key`; without one, a key that all have: anyone can read and forge its marks."""
+
+    name = "clearmark"
+    version = "1"
+
+    def __init__(self, *, key: bytes | None = None) -> None:
+        # A key of no bytes is not the same as no key.
+        self._key = b"public" if key is None else b"secret" + key
+
+    def embed(self, pixels: Sequence[Pixels], mark_ids: Sequence[str]) -> list[Embedded]:
+        """Mark each picture; see `WatermarkCodec.embed`."""
+        check_batch(pixels, mark_ids)
+        return [self._embed(picture, mark_id) for picture, mark_id in zip(pixels, mark_ids, strict=True)]
+
+    def extract(self, pixels: Sequence[Pixels]) -> list[Extracted | None]:
+        """Read each picture's mark; see `WatermarkCodec.extract`."""
+        return [self._extract(check_pixels(picture)) for picture in pixels]
+
+    def _extract(self, picture: Pixels, *, deep: bool = True) -> Extracted | None:
+        if min(picture.shape[:2]) < MIN_SIDE // 2:
+            return None
+        reading = read(luma(picture), carrier_for(self._key), deep=deep)
+        return None if reading is None else reading.extracted
+
+    def _embed(self, picture: Pixels, mark_id: str) -> Embedded:
+        height, width = picture.shape[:2]
+        if min(height, width) < MIN_SIDE:
+            raise WatermarkFailed(
+                f"{width} x {height} pixels are too few for a watermark",
+                hint=f"the shortest side must have at least {MIN_SIDE} pixels",
+            )
+        message = Message(
+            mark_id=mark_id,
+            code=encode(frame(mark_id, salt=SALT)),
+            key=self._key,
+            carrier=carrier_for(self._key),
+        )
+        for layout, strength in layouts(luma(picture), message):
+            mark, hides = resized(layout.mark, width, height), resized(layout.mask, width, height)
+            marked = _added(picture, mark, hides, strength)
+            if all(self._reads(view, mark_id) for view in (marked, jpeg(marked, 90))):
+                return Embedded(pixels=marked, psnr_db=psnr(picture, marked), ssim=ssim(picture, marked))
+        raise WatermarkFailed(
+            f"the watermark did not read back from {width} x {height} pixels at any strength",
+            hint="the picture leaves no room for it: noise all over, or colours at the end of their range",
+        )
+
+    def _reads(self, pixels: Pixels, mark_id: str) -> bool:
+        found = self._extract(pixels, deep=False)
+        return found is not None and found.mark_id == mark_id
+
+
+def _added(picture: Pixels, mark: Floats, hides: Floats, strength: float) -> Pixels:
+    """Return `picture` with `mark` on all channels; where all are near white or black they give way first."""
+    out = np.empty_like(picture)
+    for top in range(0, len(picture), ROWS):
+        rows = slice(top, top + ROWS)
+        band = picture[rows]
+        low = np.minimum(np.minimum(band[..., 0], band[..., 1]), band[..., 2]).astype(np.float32)
+        high = np.maximum(np.maximum(band[..., 0], band[..., 1]), band[..., 2]).astype(np.float32)
+        room = HEADROOM * strength * hides[rows]
+        move = strength * mark[rows] - np.maximum(low + room - 255, 0) + np.maximum(room - high, 0)
+        out[rows] = np.clip(np.rint(band + move[..., None]), 0, 255)
+    return out

@@ -1,0 +1,118 @@
+"""From a picture to the spectrum in which the carrier lies: canonical size, whitening, folding."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from clearmark.provenance.watermark._carrier import TILE, Carrier
+
+__all__ = [
+    "COARSE",
+    "FINE",
+    "activity",
+    "blur",
+    "canonical",
+    "equalised",
+    "fold",
+    "middle",
+    "resized",
+    "spectrum",
+    "whiten",
+]
+
+FINE, COARSE = 512, 256
+"""Shortest side of a picture at the canonical size, in pixels.
+
+At the fine size every picture holds at least four tiles, which crops need. At the coarse size the same
+carrier lies an octave lower, where compression leaves more of it: for small pictures and flat drawings.
+"""
+
+LONGEST = 8
+"""Longest side that is looked at, in shortest sides: of a longer strip only the middle."""
+
+Floats = npt.NDArray[np.float32]
+Complex = npt.NDArray[np.complex64]
+
+DETAIL = 4.0
+LOCAL = 3.5
+FLOOR = 3.0
+LIMIT = 2.5
+
+
+def blur(plane: Floats, sigma: float) -> Floats:
+    """Return `plane` after a Gaussian of `sigma` pixels, mirrored at the border."""
+    import cv2
+
+    out: Floats = cv2.GaussianBlur(plane, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+    return out
+
+
+def resized(plane: Floats, width: int, height: int) -> Floats:
+    """Return `plane` at another size: by area when it shrinks, cubic when it grows."""
+    import cv2
+
+    shrinks = width < plane.shape[1]
+    out: Floats = cv2.resize(
+        plane, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    )
+    return out
+
+
+def canonical(plane: Floats, side: int) -> Floats:
+    """Return luma at the canonical size of shortest side `side`."""
+    height, width = plane.shape
+    scale = side / min(height, width)
+    return resized(plane, max(side, round(width * scale)), max(side, round(height * scale)))
+
+
+def middle(plane: Floats) -> Floats:
+    """Return `plane`, or of a strip the middle that is LONGEST times as long as it is wide."""
+    limit = LONGEST * min(plane.shape)
+    top, left = (max(0, (length - limit) // 2) for length in plane.shape)
+    return plane[top : top + limit, left : left + limit]
+
+
+def activity(plane: Floats) -> tuple[Floats, Floats]:
+    """Return the detail of `plane` (without its local mean) and how strong it is around each pixel."""
+    detail = plane - blur(plane, DETAIL)
+    return detail, np.sqrt(np.maximum(blur(detail * detail, LOCAL), 0))
+
+
+def whiten(plane: Floats) -> Floats:
+    """Return detail weighed against its local strength, so that texture does not drown the mark.
+
+    Divided once by that strength, detail has the same power everywhere; outliers are clipped there. A further
+    division by its root makes up for the mask, which gave flat areas less than their share of noise.
+    """
+    detail, strength = activity(plane)
+    strength += FLOOR
+    out: Floats = np.clip(detail / strength, -LIMIT, LIMIT) / np.sqrt(strength)
+    return out
+
+
+def fold(plane: Floats) -> Floats:
+    """Return the sum of all tiles of `plane`: TILE x TILE."""
+    height, width = plane.shape
+    down, right = math.ceil(height / TILE), math.ceil(width / TILE)
+    padded = np.zeros((down * TILE, right * TILE), np.float32)
+    padded[:height, :width] = plane
+    out: Floats = padded.reshape(down, TILE, right, TILE).sum((0, 2))
+    return out
+
+
+def spectrum(tile: Floats, carrier: Carrier) -> Complex:
+    """Return the spectrum of a folded tile on the carrier's frequencies."""
+    out: Complex = np.fft.rfft2(tile)[carrier.fy % TILE, carrier.fx].astype(np.complex64)
+    return out
+
+
+def equalised(values: Complex, radius: Floats) -> Complex:
+    """Return `values` with the same strength in every ring of frequencies."""
+    ring = (radius / 2).astype(np.intp)
+    power = np.bincount(ring, np.abs(values) ** 2) / np.maximum(np.bincount(ring), 1)
+    smooth = np.convolve(np.pad(power, 1, "edge"), (0.25, 0.5, 0.25), "valid")
+    out: Complex = (values / np.sqrt(smooth[ring] + 1e-12)).astype(np.complex64)
+    return out
