@@ -30,6 +30,7 @@ LISTED = {
     "self-harm": "self_harm",
     "illicit": "illicit",
     "deception": "deception",
+    "likeness/public-figure": "public_figures",
     "trademark": "trademark",
     "copyright/character": "copyright_character",
     "sexual/minors": "minors",
@@ -140,7 +141,7 @@ def _inside(start: int, end: int, spans: dict[int, int]) -> bool:
     return any(spans.get(first, 0) >= end for first in range(max(0, start - _LONGEST_PHRASE), start + 1))
 
 
-_NAMES = frozenset(["trademark", "copyright/character"])
+_NAMES = frozenset(["trademark", "copyright/character", "likeness/public-figure"])
 
 
 @lru_cache(maxsize=1)

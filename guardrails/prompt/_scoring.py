@@ -39,6 +39,7 @@ CATEGORIES = (
     "self-harm",
     "illicit",
     "deception",
+    "likeness/public-figure",
     "trademark",
     "copyright/character",
 )

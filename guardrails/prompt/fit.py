@@ -35,12 +35,14 @@ _PREVALENCE = 0.2
 # prevalence puts it there, so that fitting anew improves the ranking and moves nobody's policy.
 _WORKING_POINTS = {
     "sexual": 0.55, "violence": 0.35, "violence/graphic": 0.25, "hate": 0.2, "harassment": 0.35,
-    "self-harm": 0.35, "illicit": 0.15, "deception": 0.2, "trademark": 0.5, "copyright/character": 0.6,
+    "self-harm": 0.35, "illicit": 0.15, "deception": 0.2, "likeness/public-figure": 0.5, "trademark": 0.5,
+    "copyright/character": 0.6,
 }  # fmt: skip
 _LEAST = {"strong": 0.8, "medium": 0.4, "weak": 0.1}
 # No row names brands or characters as we list them; the lists are short and exact, and scored by rule.
 _BY_HAND = dict.fromkeys(
-    ("trademark", "copyright/character"), (-5.0, (0.0, 0.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.5))
+    ("likeness/public-figure", "trademark", "copyright/character"),
+    (-5.0, (0.0, 0.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.5)),
 )
 
 

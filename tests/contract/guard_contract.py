@@ -55,9 +55,9 @@ class GuardContract:
                 for prompt in PROMPTS
             ]
         for stage in sorted(guard.stages - {Stage.PROMPT}):
-            for mode in ("RGB", "RGBA", "L", "P", "1", "I;16", "LA"):
-                for size in ((64, 48), (1, 1), (3, 900)):
-                    out.append(Subject(stage=stage, request=Request("x"), asset=picture(size, mode)))
+            kinds = [((64, 48), mode) for mode in ("RGB", "RGBA", "L", "P", "1", "I;16", "LA")]
+            for size, mode in (*kinds, ((1, 1), "RGB"), ((3, 900), "RGBA")):
+                out.append(Subject(stage=stage, request=Request("x"), asset=picture(size, mode)))
         return out
 
     def test_is_a_guard(self, guard: Guard) -> None:
