@@ -6,6 +6,7 @@ chunk and a flag in `VP8X` (WebP container specification). Every length is check
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Set
@@ -30,7 +31,9 @@ MAX_PACKET = 1024 * 1024
 _PNG_KEYWORD = b"XML:com.adobe.xmp"
 _JPEG_HEADER = b"http://ns.adobe.com/xap/1.0/\x00"
 _JPEG_MAX = 65_533 - len(_JPEG_HEADER)
-_MAX_PARTS = 100_000
+_FILL = re.compile(rb"\xff+")
+_MAX_JUNK = 4096
+_MAX_PARTS = 20_000
 
 
 def get_xmp(data: bytes) -> bytes | None:
@@ -166,8 +169,14 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of the content of each segment before the picture's data."""
     position = 2
     for _ in range(_MAX_PARTS):
-        while data[position : position + 2] == b"\xff\xff":  # fill bytes before a marker
-            position += 1
+        # Some cameras leave a few bytes between segments, and any number of fill bytes is allowed; readers
+        # that go through them one by one can be kept busy, so only few are.
+        junk = position
+        position = data.find(b"\xff", position, position + _MAX_JUNK)
+        filled = _FILL.match(data, position) if position >= 0 else None
+        if filled is None or filled.end() - junk > _MAX_JUNK:
+            raise MediaError("broken image/jpeg: a segment is missing")
+        position = filled.end() - 1  # the last of the fill bytes begins the marker
         if position + 4 > len(data) or data[position] != 0xFF:
             raise MediaError("broken image/jpeg: a segment is missing")
         marker = data[position + 1]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from clearmark.core.errors import MarkingFailed, MediaError
-from clearmark.core.pixels import open_image, sniff
+from clearmark.core.errors import MarkingFailed, MediaError, MediaTooLarge
+from clearmark.core.pixels import MAX_BYTES, MAX_PIXELS, open_image, sniff
+from clearmark.provenance._media import PICTURES, media_type_of
+from clearmark.provenance._parts import check_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,6 +62,7 @@ def open_for_marking(data: bytes) -> Opened:
     """
     from clearmark.provenance._containers import get_xmp
 
+    check_parts(data, sniff(data))
     picture = open_image(data)
     if getattr(picture, "n_frames", 1) > 1:
         raise MediaError("an animation: only still pictures are marked", hint="mark its frames one by one")
@@ -77,8 +81,31 @@ def open_for_reading(data: bytes) -> Image:
     Raises:
         MediaError: for unreadable bytes.
     """
-    picture = open_image(data)
+    kind = PICTURES.get(media_type_of(data))
+    picture = _open_other(data, kind) if kind else open_image(data)
     return _rgb(_upright(picture)[0], None)[0]
+
+
+def _open_other(data: bytes, kind: str) -> Image:
+    """Decode a kind of picture that is read but never written, within the same bounds as the others."""
+    import PIL.Image
+
+    if len(data) > MAX_BYTES:
+        raise MediaTooLarge(f"{len(data):,} bytes; at most {MAX_BYTES:,} are read")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about what the limits below refuse
+            picture = PIL.Image.open(io.BytesIO(data), formats=[kind])
+            if picture.width * picture.height > MAX_PIXELS:
+                raise MediaTooLarge(
+                    f"{picture.width} x {picture.height} pixels; at most {MAX_PIXELS:,} are decoded"
+                )
+            picture.load()
+    except MediaError:
+        raise
+    except Exception as exc:  # Pillow's plugins raise anything on hostile bytes
+        raise MediaError(f"broken {kind}: {type(exc).__name__}: {exc}") from exc
+    return picture
 
 
 def _upright(picture: Image) -> tuple[Image, bytes | None]:

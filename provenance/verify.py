@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from clearmark.core.assets import Asset
 from clearmark.core.errors import MediaError, UsageError
-from clearmark.core.pixels import sniff
 from clearmark.provenance._conclusions import conclude
-from clearmark.provenance._pictures import open_for_reading, rgb_pixels
+from clearmark.provenance._media import PICTURES, media_type_of
+from clearmark.provenance._parts import check_parts
+from clearmark.provenance._pictures import MEDIA_TYPES, open_for_reading, rgb_pixels
 from clearmark.provenance.credentials.reader import ABSENT, CredentialReader, Credentials
 from clearmark.provenance.ids import is_mark_id
 from clearmark.provenance.marking import soft_binding_alg
@@ -145,27 +146,26 @@ class Verifier:
 
     def _one(self, data: bytes) -> Verification:
         try:
-            media_type = sniff(data)
+            media_type = media_type_of(data)
         except MediaError as exc:
             return Verification(credentials=ABSENT, problem=str(exc))
-        credentials = self._reader.read(data, media_type)
+        read = Verification(
+            credentials=self._reader.read(data, media_type),
+            metadata=_metadata(data),
+            media_type=media_type,
+        )
+        if media_type not in PICTURES and media_type not in MEDIA_TYPES:
+            return read  # no pixels that a watermark could be in
         try:
-            metadata: Mapping[str, Mapping[str, str] | None] = read_metadata(data)
-        except MediaError:
-            metadata = _NO_METADATA
-        try:
+            check_parts(data, media_type)
             pixels = rgb_pixels(open_for_reading(data))
         except MediaError as exc:
-            if not credentials.manifest:  # the file is broken; that it holds a manifest is not known
-                credentials = ABSENT
-            return Verification(
-                credentials=credentials, metadata=metadata, media_type=media_type, problem=str(exc)
-            )
-        return Verification(
-            credentials=credentials,
+            # The file is broken; unless a manifest was found, whether it had one is not known.
+            credentials = read.credentials if read.credentials.manifest else ABSENT
+            return replace(read, credentials=credentials, problem=str(exc))
+        return replace(
+            read,
             watermarks=tuple(self._extract(pixels)),
-            metadata=metadata,
-            media_type=media_type,
             width=pixels.shape[1],
             height=pixels.shape[0],
         )
@@ -177,3 +177,10 @@ class Verifier:
             return extract_any(pixels, keys=self._keys)
         except UsageError:  # a picture of a size that no codec marks carries no mark
             return ()
+
+
+def _metadata(data: bytes) -> Mapping[str, Mapping[str, str] | None]:
+    try:
+        return read_metadata(data)
+    except MediaError:
+        return _NO_METADATA

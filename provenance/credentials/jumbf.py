@@ -30,16 +30,13 @@ def superboxes(data: bytes) -> Iterator[Superbox]:
     for kind, body in _boxes(data):
         if kind != b"jumb":
             continue
-        inner = _boxes(body)
-        first = next(inner, None)
-        if first is None or first[0] != b"jumd" or len(first[1]) < 17:
+        first, description = next(_boxes(body), (b"", b""))
+        if first != b"jumd" or len(description) < 17:
             raise MediaError("broken manifest store: a superbox without a description")
-        description = first[1]
         label = ""
         if description[16] & 0x02:  # the toggle says that a label follows
             label = description[17:].split(b"\x00", 1)[0].decode("utf-8", "replace")
-        # Its own header is 8 bytes; longer forms are refused by `_boxes`.
-        yield Superbox(label, body[8 + len(description) :])
+        yield Superbox(label, body[len(body) - _rest(body) :])
 
 
 def count_manifests(store: bytes) -> int:
@@ -59,6 +56,14 @@ def find_content(store: bytes, manifest: str, name: str) -> bytes | None:
     return None
 
 
+def _rest(body: bytes) -> int:
+    """Return how many bytes follow the first box."""
+    (length,) = struct.unpack_from(">I", body)
+    if length == 1:
+        (length,) = struct.unpack_from(">Q", body, 8)
+    return len(body) - (length or len(body))
+
+
 def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     position = 0
     for _ in range(_MAX_BOXES):
@@ -67,10 +72,14 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if position + 8 > len(data):
             raise MediaError("broken manifest store: ends inside a box")
         length, kind = struct.unpack_from(">I4s", data, position)
+        header = 8
         if length == 0:
             length = len(data) - position
-        if length < 8 or position + length > len(data):
+        elif length == 1 and position + 16 <= len(data):
+            (length,) = struct.unpack_from(">Q", data, position + 8)
+            header = 16
+        if length < header or position + length > len(data):
             raise MediaError("broken manifest store: a box is longer than what holds it")
-        yield kind, data[position + 8 : position + length]
+        yield kind, data[position + header : position + length]
         position += length
     raise MediaError("broken manifest store: too many boxes")

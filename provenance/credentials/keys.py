@@ -1,8 +1,7 @@
-"""Private keys from files, and how each kind signs."""
+"""Private keys from files: which kinds C2PA allows, and how they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from clearmark.core.errors import KeyUnavailable
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
     PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
 
-__all__ = ["algorithm_of", "load_key", "signing_function"]
+__all__ = ["algorithm_of", "load_key", "plain_pem"]
 
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
@@ -64,18 +63,8 @@ def algorithm_of(public_key: object) -> str:
     raise KeyUnavailable("C2PA does not allow a key of this curve or size", hint="use ECDSA P-256 or Ed25519")
 
 
-def signing_function(key: PrivateKey, algorithm: str) -> Callable[[bytes], bytes]:
-    """Return the function that signs with `key`; ECDSA gives DER, which the library turns into r and s."""
-    from cryptography.hazmat.primitives import hashes
-    from cryptography.hazmat.primitives.asymmetric import ec, padding
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+def plain_pem(key: PrivateKey) -> bytes:
+    """Return the key as PKCS#8 without encryption, as the library takes it. A secret: it stays in memory."""
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    if isinstance(key, Ed25519PrivateKey):
-        return key.sign
-    if isinstance(key, RSAPrivateKey):
-        pss = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=32)
-        return lambda data: key.sign(data, pss, hashes.SHA256())
-    digests = {"ES256": hashes.SHA256(), "ES384": hashes.SHA384(), "ES512": hashes.SHA512()}
-    scheme = ec.ECDSA(digests[algorithm])
-    return lambda data: key.sign(data, scheme)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -11,8 +11,10 @@ from typing import Any
 
 from clearmark.core.errors import MediaError
 from clearmark.core.pixels import MAX_BYTES
+from clearmark.provenance._parts import check_parts
 from clearmark.provenance.credentials.certificates import may_sign_claims, signing_certificate
 from clearmark.provenance.credentials.codes import explain
+from clearmark.provenance.credentials.jumbf import count_manifests
 from clearmark.provenance.credentials.manifest import LEDGER_ASSERTION
 from clearmark.provenance.credentials.store import extract_store
 from clearmark.provenance.credentials.trust import context
@@ -22,12 +24,18 @@ __all__ = ["ABSENT", "UNREADABLE", "Check", "CredentialReader", "Credentials", "
 UNREADABLE = "carried Content Credentials that could not be read"
 """What a manifest says about an ingredient whose own manifest was too broken to be carried over."""
 
+MAX_MANIFESTS = 128
+"""Most manifests that one picture may bring along; checking takes some milliseconds for each."""
+
 _UNTRUSTED = "signingCredential.untrusted"
 _GROUPS: tuple[tuple[str, bool | None], ...] = (
     ("failure", False),
     ("success", True),
     ("informational", None),
 )
+_TRACE = b"jumdc2pa"
+"""What stands in every file that holds a manifest store, broken or not."""
+
 _MAX_TEXT = 512
 _MAX_ITEMS = 256
 
@@ -134,39 +142,86 @@ class CredentialReader:
     def read(self, data: bytes, media_type: str, *, store: bytes | None = None) -> Credentials:
         """Read the manifest inside `data`, or a detached manifest `store` against it.
 
-        Never raises for what the bytes hold: whatever cannot be read is `invalid`, with the reason.
+        Never raises for what the bytes hold: a manifest that cannot be read is `invalid`, with the reason; a
+        file that cannot even be taken apart is `absent` where it shows no trace of a manifest.
         """
+        if len(data) > MAX_BYTES:
+            return _unreadable("general.error", f"{len(data):,} bytes; at most {MAX_BYTES:,} are read")
+        try:
+            check_parts(data, media_type)
+        except MediaError as exc:
+            return _unreadable("claim.malformed", str(exc)) if _TRACE in data or store else ABSENT
+        held = store if store is not None else _held(data)
+        number = _count(held)
+        if number > MAX_MANIFESTS:
+            return _unreadable("general.error", f"{number} manifests; at most {MAX_MANIFESTS} are checked")
+        try:
+            report = self._report(data, media_type, store)
+            return ABSENT if report is None else _second_look(_parse(report), report, held)
+        except _Inaccessible as exc:
+            return _unreadable("manifest.inaccessible", str(exc))
+        except _faults() as exc:
+            return _unreadable("claim.malformed", str(exc) or type(exc).__name__)
+
+    def _report(self, data: bytes, media_type: str, store: bytes | None) -> dict[str, Any] | None:
+        """Return what the library says, None where there is no manifest."""
         import c2pa
 
-        if len(data) > MAX_BYTES:
-            return _unreadable("too large", f"{len(data):,} bytes; at most {MAX_BYTES:,} are read")
         try:
             reader = c2pa.Reader(
                 media_type, io.BytesIO(data), manifest_data=store, context=context(self._anchors)
             )
         except c2pa.C2paError.ManifestNotFound:
-            return ABSENT
-        except c2pa.C2paError as exc:
-            return _unreadable("claim.malformed", str(exc))
-        try:
-            with reader:
-                if not reader.is_embedded() and store is None:
-                    return _unreadable("manifest.inaccessible", "the manifest is kept elsewhere")
-                return _second_look(_parse(json.loads(reader.json())), data, store)
-        except (c2pa.C2paError, ValueError, TypeError, AttributeError, RecursionError, KeyError) as exc:
-            return _unreadable("claim.malformed", f"{type(exc).__name__}: {exc}")
+            return None
+        with reader:
+            if not reader.is_embedded() and store is None:
+                raise _Inaccessible("it is kept elsewhere")
+            report: dict[str, Any] = json.loads(reader.json())
+            return report
 
 
-def _second_look(credentials: Credentials, data: bytes, store: bytes | None) -> Credentials:
-    """Refuse the one thing that the library accepts and C2PA does not: a certificate for another purpose."""
+class _Inaccessible(Exception):
+    """The manifest is not in the file, and nothing is fetched because a file says so."""
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """Return what the library and its report may raise on hostile bytes."""
+    import c2pa
+
+    return c2pa.C2paError, ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError
+
+
+def _held(data: bytes) -> bytes | None:
     try:
-        held = store if store is not None else extract_store(data)
-        allowed = held is not None and may_sign_claims(signing_certificate(held, credentials.manifest))
+        return extract_store(data)
+    except MediaError:  # a broken container: the library says how
+        return None
+
+
+def _count(store: bytes | None) -> int:
+    try:
+        return count_manifests(store) if store else 0
     except MediaError:
-        allowed = False
-    if allowed or credentials.state == "invalid":
+        return 0
+
+
+def _second_look(credentials: Credentials, report: dict[str, Any], store: bytes | None) -> Credentials:
+    """Refuse the one thing that the library accepts and C2PA does not: a certificate for another purpose."""
+    if credentials.state == "invalid":
         return credentials
-    code = "signingCredential.invalid"
+    signature = report["manifests"][report["active_manifest"]].get("signature_info") or {}
+    code = ""
+    try:
+        certificate = signing_certificate(store or b"", report["active_manifest"])
+        # The certificate that was looked at must be the one that the library has checked.
+        if str(certificate.serial_number) != signature.get("cert_serial_number"):
+            code = "general.error"
+        elif not may_sign_claims(certificate):
+            code = "signingCredential.invalid"
+    except MediaError:
+        code = "general.error"
+    if not code:
+        return credentials
     check = Check(code=code, explanation=explain(code), passed=False)
     return replace(credentials, state="invalid", validation=(check, *credentials.validation))
 

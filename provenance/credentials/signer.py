@@ -15,7 +15,7 @@ from clearmark.core.assets import Asset
 from clearmark.core.errors import KeyUnavailable, MediaError, SigningFailed
 from clearmark.core.marks import ManifestMark
 from clearmark.provenance._sources import source_type_uri
-from clearmark.provenance.credentials.keys import algorithm_of, load_key, signing_function
+from clearmark.provenance.credentials.keys import algorithm_of, load_key, plain_pem
 from clearmark.provenance.credentials.manifest import ManifestSpec
 from clearmark.provenance.credentials.reader import UNREADABLE, CredentialReader, Credentials
 from clearmark.provenance.credentials.store import strip_store
@@ -36,19 +36,19 @@ class Signed:
 class ManifestSigner:
     """Signs C2PA manifests with one certificate chain. Safe to share between threads and after a fork.
 
-    `sign` gets the bytes to sign and returns the signature (ECDSA: r and s side by side, or DER).
+    Made by `from_pem` or `from_callback`.
     """
 
     def __init__(
-        self, *, chain_pem: bytes, sign: Callable[[bytes], bytes], algorithm: str, timestamp_url: str = ""
+        self, *, chain_pem: bytes, key: bytes | Callable[[bytes], bytes], timestamp_url: str = ""
     ) -> None:
         from cryptography import x509
 
         self._chain = _chain(chain_pem)
         self._certificate = x509.load_pem_x509_certificates(self._chain)[0]
-        self._sign = sign
+        self._key = key
         self._timestamp_url = timestamp_url
-        self.algorithm = algorithm
+        self.algorithm = algorithm_of(self._certificate.public_key())
         self._native: tuple[int, Any] | None = None
         self._lock = threading.Lock()
         self._fault = threading.local()
@@ -76,13 +76,7 @@ class ManifestSigner:
                 "the signing key is not the one that the certificate was issued for",
                 hint="give the chain and the key of the same pair, the leaf certificate first",
             )
-        algorithm = algorithm_of(key.public_key())
-        return cls(
-            chain_pem=chain_pem,
-            sign=signing_function(key, algorithm),
-            algorithm=algorithm,
-            timestamp_url=timestamp_url,
-        )
+        return cls(chain_pem=chain_pem, key=plain_pem(key), timestamp_url=timestamp_url)
 
     @classmethod
     def from_callback(
@@ -97,15 +91,7 @@ class ManifestSigner:
         Raises:
             KeyUnavailable: when the chain does not parse, or its key is of a kind that C2PA does not allow.
         """
-        from cryptography import x509
-
-        certificate = x509.load_pem_x509_certificates(_chain(chain_pem))[0]
-        return cls(
-            chain_pem=chain_pem,
-            sign=sign,
-            algorithm=algorithm_of(certificate.public_key()),
-            timestamp_url=timestamp_url,
-        )
+        return cls(chain_pem=chain_pem, key=sign, timestamp_url=timestamp_url)
 
     @property
     def name(self) -> str:
@@ -179,24 +165,30 @@ class ManifestSigner:
 
         with self._lock:
             if self._native is None or self._native[0] != getpid():
-                self._native = (
-                    getpid(),
-                    c2pa.Signer.from_callback(
-                        self._callback,
-                        c2pa.C2paSigningAlg[self.algorithm],
-                        self._chain.decode("ascii"),
-                        self._timestamp_url or None,
-                    ),
-                )
+                self._native = (getpid(), self._new_signer(c2pa))
             return self._native[1]
 
-    def _callback(self, data: bytes) -> bytes:
-        # The library only logs what a callback raises; it is kept here so that the caller hears the cause.
-        try:
-            return self._sign(bytes(data))
-        except Exception as exc:
-            self._fault.error = exc
-            raise
+    def _new_signer(self, c2pa: Any) -> Any:
+        if isinstance(self._key, bytes):
+            url = self._timestamp_url.encode() or None
+            info = c2pa.C2paSignerInfo(self.algorithm.lower().encode(), self._chain, self._key, url)
+            return c2pa.Signer.from_info(info)
+        sign = self._key
+
+        def answer(data: bytes) -> bytes:
+            # The library only logs what a callback raises; kept here, the caller hears the cause.
+            try:
+                return sign(bytes(data))
+            except Exception as exc:
+                self._fault.error = exc
+                raise
+
+        return c2pa.Signer.from_callback(
+            answer,
+            c2pa.C2paSigningAlg[self.algorithm],
+            self._chain.decode("ascii"),
+            self._timestamp_url or None,
+        )
 
 
 def _readable(asset: Asset, definition: dict[str, str]) -> tuple[bytes, dict[str, str]]:

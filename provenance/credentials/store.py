@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import struct
 from collections.abc import Iterator
 
@@ -11,27 +13,67 @@ from clearmark.provenance._containers import jpeg_segments, png_chunks, strip_pa
 
 __all__ = ["MAX_STORE", "extract_store", "strip_store"]
 
+_FIRST_BOX = re.compile(rb"....jumb....jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71", re.DOTALL)
+_GIF_EXTENSION = b"\x21\xff\x0bC2PA_GIF\x01\x00\x00"
+_SVG_MANIFEST = re.compile(rb"<c2pa:manifest[^>]{0,256}>([A-Za-z0-9+/=\s]+)</c2pa:manifest>")
+
 MAX_STORE = 32 * 1024 * 1024
 """Largest manifest store that is looked at, in bytes."""
 
 
 def extract_store(data: bytes) -> bytes | None:
-    """Return the manifest store of a PNG, JPEG or WebP, or None.
+    """Return the manifest store of a file, or None.
+
+    PNG, JPEG, WebP, GIF and SVG are taken apart; in every other container the store stands in one piece and
+    is found by its first bytes.
+
 
     Raises:
         MediaError: when the container is broken before a store was found, or the store is too large.
     """
-    kind = sniff(data)
+    try:
+        kind = sniff(data)
+    except MediaError:
+        kind = ""
     if kind == "image/png":
         parts: Iterator[bytes] = (data[start:end] for name, start, end in png_chunks(data) if name == b"caBX")
     elif kind == "image/webp":
         parts = (data[start:end] for name, start, end in webp_chunks(data) if name == b"C2PA")
-    else:
+    elif kind == "image/jpeg":
         parts = _jpeg_parts(data)
+    else:
+        parts = _other_parts(data)
     store = next(parts, None)
     if store is not None and len(store) > MAX_STORE:
         raise MediaError(f"a manifest store of {len(store):,} bytes; at most {MAX_STORE:,} are read")
     return store
+
+
+def _other_parts(data: bytes) -> Iterator[bytes]:
+    if data[:6] in {b"GIF87a", b"GIF89a"}:
+        start = data.find(_GIF_EXTENSION)
+        if start >= 0:
+            yield _gif_blocks(data, start + len(_GIF_EXTENSION))
+        return
+    match = _SVG_MANIFEST.search(data)
+    if match:
+        try:
+            yield base64.b64decode(match.group(1))
+        except ValueError as exc:
+            raise MediaError("broken SVG: a manifest that is no base64") from exc
+        return
+    match = _FIRST_BOX.search(data)
+    if match:
+        (length,) = struct.unpack_from(">I", data, match.start())
+        yield data[match.start() : match.start() + length]
+
+
+def _gif_blocks(data: bytes, position: int) -> bytes:
+    out = bytearray()
+    while position < len(data) and data[position]:
+        out += data[position + 1 : position + 1 + data[position]]
+        position += 1 + data[position]
+    return bytes(out)
 
 
 def _jpeg_parts(data: bytes) -> Iterator[bytes]:

@@ -25,6 +25,8 @@ from clearmark.provenance.credentials import (
     renew_development_leaf,
 )
 from clearmark.provenance.credentials.development import C2PA_CLAIM_SIGNING
+from clearmark.provenance.credentials.jumbf import count_manifests
+from clearmark.provenance.credentials.store import extract_store, strip_store
 
 MARK = "0123456789abcdef"
 MEDIA_TYPES = ["image/png", "image/jpeg", "image/webp"]
@@ -193,17 +195,15 @@ def test_a_key_that_does_not_answer_is_the_reason(development, encoded):
     def unplugged(_data):
         raise OSError("token removed")
 
-    signer = ManifestSigner(chain_pem=development.chain_pem, sign=unplugged, algorithm="ES256")
+    signer = ManifestSigner.from_callback(development.chain_pem, unplugged)
     with pytest.raises(SigningFailed, match="token removed"):
         signer.sign(encoded(), "image/png", spec())
 
 
 def test_a_wrong_signature_never_leaves(development, encoded):
     stranger = serialization.load_pem_private_key(make_development_ca().key_pem, None)
-    signer = ManifestSigner(
-        chain_pem=development.chain_pem,
-        sign=lambda data: stranger.sign(data, ec.ECDSA(hashes.SHA256())),
-        algorithm="ES256",
+    signer = ManifestSigner.from_callback(
+        development.chain_pem, lambda data: stranger.sign(data, ec.ECDSA(hashes.SHA256()))
     )
     with pytest.raises(SigningFailed, match=r"claimSignature\.mismatch"):
         signer.sign(encoded(), "image/png", spec())
@@ -258,8 +258,14 @@ def test_the_development_leaf_follows_the_profile(development):
     assert issuer.key_identifier == root_id
 
 
-def test_secrets_do_not_show(development):
+def test_secrets_do_not_show(development, signer):
     assert "PRIVATE KEY" not in repr(development)
+    assert "PRIVATE KEY" not in repr(signer)
+
+
+def test_a_manifest_is_small(signer, encoded):
+    data = encoded()
+    assert len(signer.sign(data, "image/png", spec()).data) - len(data) < 5_000
 
 
 def test_training_and_mining_is_stated(signer, encoded):
@@ -281,6 +287,37 @@ def test_a_trust_list_is_read_with_its_words(development):
     for bad in (b"", b"words", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"):
         with pytest.raises(UsageError):
             CredentialReader(bad + b" ")
+
+
+@pytest.mark.parametrize("media_type", MEDIA_TYPES)
+def test_a_long_history_stays_readable(development, encoded, asset_of, media_type):
+    # A callback's manifests are padded to 12 kB: seven are beyond 64 kB, where a JPEG needs several segments.
+    key = serialization.load_pem_private_key(development.key_pem, None)
+    signer = ManifestSigner.from_callback(
+        development.chain_pem, lambda data: key.sign(data, ec.ECDSA(hashes.SHA256()))
+    )
+    data = encoded(media_type)
+    for _ in range(7):
+        signed = signer.sign(data, media_type, spec(source="altered", parent=asset_of(data, media_type)))
+        data = signed.data
+    found = CredentialReader(development.root_pem).read(data, media_type)
+    assert (found.state, found.manifests) == ("trusted", 7)
+    store = extract_store(data)
+    assert store == signed.mark.store
+    assert count_manifests(store) == 7
+    assert extract_store(strip_store(data)) is None
+    assert CredentialReader().read(strip_store(data), media_type).state == "absent"
+
+
+def test_too_many_manifests_are_not_checked(signer, encoded, asset_of, monkeypatch):
+    monkeypatch.setattr("clearmark.provenance.credentials.reader.MAX_MANIFESTS", 1)
+    first = signer.sign(encoded(), "image/png", spec()).data
+    monkeypatch.undo()
+    both = signer.sign(encoded(), "image/png", spec(parent=asset_of(first))).data
+    monkeypatch.setattr("clearmark.provenance.credentials.reader.MAX_MANIFESTS", 1)
+    found = CredentialReader().read(both, "image/png")
+    assert found.state == "invalid"
+    assert "at most 1" in found.validation[0].explanation
 
 
 def test_threads_share_a_signer(signer, encoded):
