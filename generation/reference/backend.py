@@ -1,0 +1,63 @@
+"""The reference model as a generator: small, on the CPU, checked against its record before it is loaded."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from clearmark.core import Asset, Request
+from clearmark.core.optional import import_optional
+from clearmark.generation._backend import Defaults, ModelInfo
+from clearmark.generation._diffusion import Limits, PipelineRunner
+from clearmark.generation.reference.catalogue import WEIGHTS, entries
+
+__all__ = ["ReferenceGenerator"]
+
+_load_lock = threading.Lock()
+_pipeline: Any = None
+
+
+class ReferenceGenerator:
+    """Makes clip art of 256x256 pixels. The weights are read once in a process, at the first use."""
+
+    name = "reference"
+    defaults = Defaults(width=256, height=256, steps=20, guidance=5.0)
+    limits = Limits(multiple=16, smallest=128, largest=512, most_steps=200)
+    _run_lock = threading.Lock()
+
+    @cached_property
+    def model(self) -> ModelInfo:
+        """The entry of the catalogue."""
+        ours = entries()[0]
+        return ModelInfo(id=ours.id, version=ours.version, digest=ours.digest, licence=ours.licence)
+
+    def generate(self, requests: Sequence[Request]) -> list[list[Asset]]:
+        """Make the pictures; calls from several threads take turns.
+
+        Raises:
+            ExtraMissing: without the extra `local`.
+            ModelMissing: when a file of the model is absent.
+            ModelCorrupt: when a file is not the one on record.
+        """
+        pipeline = _shared_pipeline()
+        with self._run_lock:
+            runner = PipelineRunner(
+                pipeline, name=self.name, model=self.model, defaults=self.defaults, limits=self.limits
+            )
+            return runner.generate(requests)
+
+
+def _shared_pipeline() -> Any:
+    global _pipeline  # noqa: PLW0603  one copy of the weights for all
+    with _load_lock:
+        if _pipeline is None:
+            for package in ("torch", "diffusers", "transformers"):
+                import_optional(package, extra="local")
+            for entry in entries():
+                found = entry.verify()
+            from clearmark.generation.reference.pipeline import load_pipeline
+
+            _pipeline = load_pipeline(WEIGHTS, next(iter(found.values())).parent)
+    return _pipeline

@@ -1,0 +1,186 @@
+"""Train the reference model: `python -m clearmark.generation.reference.train`.
+
+Each stage leaves its result in `--cache`, and is skipped or gone on with when the result is there:
+
+1. `data` decodes the Open Clip Art collection (Debian packages `openclipart-png`, `openclipart-svg`);
+2. `captions` turns every caption into its embedding;
+3. `autoencoder` learns to redraw the pictures from small latents;
+4. `latents` turns every picture into its latent;
+5. `denoiser` learns to make latents from captions;
+6. `decoder` goes on with the half of the autoencoder that draws;
+7. `export` writes the last checkpoint, at any time, as a Stable Diffusion pipeline folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file
+
+from clearmark.generation.reference.autoencoder import autoencoder_step, decoder_step, new_autoencoder
+from clearmark.generation.reference.catalogue import write_catalogue
+from clearmark.generation.reference.data import Dataset, build
+from clearmark.generation.reference.denoiser import denoiser_step, new_denoiser, new_scheduler
+from clearmark.generation.reference.loop import Budget, History, Trainer, in_processes, load_average
+from clearmark.generation.reference.pipeline import save_pipeline
+from clearmark.generation.reference.prepare import embed_captions, encode_pictures, load_prepared
+
+COLLECTION = Path("/usr/share/openclipart")
+STAGES = ("data", "captions", "autoencoder", "latents", "denoiser", "decoder", "export")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the stages that the command line names, in order."""
+    options = _parser().parse_args(arguments)
+    stages: dict[str, Callable[[argparse.Namespace], None]] = {
+        "data": make_data,
+        "autoencoder": train_autoencoder,
+        "captions": make_captions,
+        "latents": make_latents,
+        "denoiser": train_denoiser,
+        "decoder": train_decoder,
+        "export": export,
+    }
+    for name in options.stages:
+        # Only training is shared out; the other stages are short.
+        processes = options.processes if name in {"autoencoder", "denoiser", "decoder"} else 1
+        in_processes(processes, _run, stages[name], options)
+
+
+def _run(stage: Callable[[argparse.Namespace], None], options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    # Every process starts from the same weights.
+    torch.manual_seed(options.seed)
+    stage(options)
+
+
+def _own_seed(options: argparse.Namespace) -> int:
+    """Return a seed of this process alone, so that each draws pictures of its own."""
+    return int(options.seed) + 1000 * (dist.get_rank() if dist.is_initialized() else 0)
+
+
+def make_data(options: argparse.Namespace) -> None:
+    """Decode the collection, unless that was done."""
+    folder = options.cache / "data"
+    if not (folder / "items.json").exists():
+        build(options.collection / "png", options.collection / "svg").save(folder)
+
+
+def train_autoencoder(options: argparse.Namespace) -> None:
+    """Train the autoencoder for `--minutes`, or go on with it."""
+    data = Dataset.load(options.cache / "data")
+    vae = new_autoencoder().to(memory_format=torch.channels_last)
+    budget = Budget(
+        steps=options.steps, seconds=options.minutes * 60, learning_rate=options.rate or 2e-3, ema=0.998
+    )
+    trainer = Trainer(vae, budget, options.cache / "autoencoder.pt", every=options.every)
+    kept = np.flatnonzero(~data.held_out())
+    weights = [data.items[i].weight for i in kept.tolist()]
+    step = autoencoder_step(
+        vae, data.pictures[kept], weights, batch=options.batch or 8, seed=_own_seed(options)
+    )
+    trainer.run(step, report=_reporter(options.cache / "autoencoder.jsonl"))
+
+
+def make_captions(options: argparse.Namespace) -> None:
+    """Embed the captions, unless that was done."""
+    embed_captions(Dataset.load(options.cache / "data"), options.cache / "text.safetensors")
+
+
+def make_latents(options: argparse.Namespace) -> None:
+    """Encode the pictures, unless that was done."""
+    data = Dataset.load(options.cache / "data")
+    encode_pictures(data, options.cache / "autoencoder.pt", options.cache / "latents.safetensors")
+
+
+def train_denoiser(options: argparse.Namespace) -> None:
+    """Train the denoiser for `--minutes`, or go on with it."""
+    prepared = load_prepared(Dataset.load(options.cache / "data"), options.cache)
+    unet = new_denoiser()
+    budget = Budget(
+        steps=options.steps,
+        seconds=options.minutes * 60,
+        learning_rate=options.rate or 8e-4,
+        warmup_steps=200,
+        ema=0.998,
+    )
+    trainer = Trainer(unet, budget, options.cache / "denoiser.pt", every=options.every)
+    step = denoiser_step(unet, prepared.train, batch=options.batch or 12, seed=_own_seed(options))
+    trainer.run(step, report=_reporter(options.cache / "denoiser.jsonl"))
+
+
+def train_decoder(options: argparse.Namespace) -> None:
+    """Go on with the decoder alone for `--minutes`; the latents stay what the denoiser learnt."""
+    data = Dataset.load(options.cache / "data")
+    latents = load_file(options.cache / "latents.safetensors")["plain"]
+    vae = AutoencoderKL.from_pretrained(options.cache / "vae").to(memory_format=torch.channels_last)
+    for part in (vae.encoder, vae.quant_conv):
+        part.requires_grad_(False)
+    budget = Budget(
+        steps=options.steps, seconds=options.minutes * 60, learning_rate=options.rate or 1e-3, ema=0.998
+    )
+    trainer = Trainer(vae, budget, options.cache / "decoder.pt", every=options.every)
+    kept = np.flatnonzero(~data.held_out())
+    step = decoder_step(
+        vae,
+        data.pictures[kept],
+        latents[torch.from_numpy(kept)],
+        [data.items[i].weight for i in kept.tolist()],
+        batch=options.batch or 8,
+        seed=_own_seed(options),
+    )
+    trainer.run(step, report=_reporter(options.cache / "decoder.jsonl"))
+
+
+def export(options: argparse.Namespace) -> None:
+    """Write the pipeline folder and its catalogue entry from the last checkpoints."""
+    unet = new_denoiser()
+    load_average(unet, options.cache / "denoiser.pt")
+    vae = AutoencoderKL.from_pretrained(options.cache / "vae")
+    if (options.cache / "decoder.pt").exists():
+        load_average(vae, options.cache / "decoder.pt")
+    save_pipeline(options.out, vae, unet, new_scheduler())
+    write_catalogue(options.out)
+
+
+def _reporter(log: Path) -> Callable[[History, float], None]:
+    def report(history: History, progress: float) -> None:
+        row = {
+            "time": time.strftime("%H:%M:%S", time.gmtime()),
+            "progress": round(progress, 4),
+            "seconds": round(history.seconds, 1),
+            **{name: round(value, 5) for name, value in history.losses[-1].items()},
+        }
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    return report
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="clearmark.generation.reference.train", description=__doc__)
+    parser.add_argument("stages", nargs="*", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/clearmark/reference")
+    parser.add_argument("--collection", type=Path, default=COLLECTION)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights", help="for `export`")
+    parser.add_argument("--every", type=int, default=50, help="steps per line of the record")
+    parser.add_argument("--minutes", type=float, default=60.0, help="training time of each stage")
+    parser.add_argument("--steps", type=int, default=1_000_000, help="most steps of each stage")
+    parser.add_argument("--batch", type=int, default=0, help="pictures of each process in a step")
+    parser.add_argument("--rate", type=float, default=0.0, help="highest learning rate")
+    parser.add_argument("--processes", type=int, default=2, help="of a training stage")
+    parser.add_argument("--threads", type=int, default=1, help="of each process")
+    parser.add_argument("--seed", type=int, default=7)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
