@@ -10,6 +10,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -77,6 +78,23 @@ class Database:
             raise Unavailable(
                 f"the register {self.name} cannot be written: {_cause(exc)}", hint=_HINT
             ) from exc
+
+    def scrub(self) -> None:
+        """Empty SQLite's write-ahead log, so that what was deleted is in no file of the database any more.
+
+        Raises:
+            Unavailable: when it cannot be emptied, because somebody reads it at this moment.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        with self.engine.connect() as conn:
+            raw: Any = conn.connection.driver_connection
+            busy = raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        if busy:
+            raise Unavailable(
+                f"the write-ahead log of {self.name} is being read, so what was removed may still lie in it",
+                hint="open and close the register once nobody else reads it",
+            )
 
     def _prepare(self) -> None:
         with self.writing() as conn:

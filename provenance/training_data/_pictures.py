@@ -16,17 +16,25 @@ from clearmark.provenance.training_data.opt_outs.cawg import ManifestReader
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Look", "look_at", "on_white", "perceptual_hash"]
+__all__ = ["COLOURS_SIDE", "Look", "look_at", "on_white", "perceptual_hash"]
 
 _DC = "http://purl.org/dc/elements/1.1/"
 _RIGHTS = "http://ns.adobe.com/xap/1.0/rights/"
 _CC = "http://creativecommons.org/ns#"
 _WORKING_SIDE = 256
+_STRIP_PIXELS = 1_000_000
+_FLAT = 2
+
+COLOURS_SIDE = 8
+"""Side of the colour thumbnail that is kept beside the hash."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Look:
-    """What was found; `fault` says why there is no more of it. `picture` is a small copy on white."""
+    """What was found; `fault` says why there is no more of it. `picture` is a small copy on white.
+
+    A picture that shows nothing (one colour all over) is `blank` and has no hash, which would be chance.
+    """
 
     sha256: str
     size: int
@@ -35,6 +43,7 @@ class Look:
     height: int = 0
     phash: int | None = None
     colours: bytes | None = None
+    blank: bool = False
     signals: tuple[Signal, ...] = ()
     creator: str = ""
     statement: str = ""
@@ -72,8 +81,10 @@ def look_at(
     look.width, look.height = picture.size
     small = on_white(picture, _WORKING_SIDE)
     look.picture = small
-    look.phash = perceptual_hash(small)
-    look.colours = _colours(small)
+    look.blank = all(high - low <= _FLAT for low, high in small.getextrema())
+    if not look.blank:
+        look.phash = perceptual_hash(small)
+        look.colours = _colours(small)
     fields = _xmp_fields(data)
     look.signals = (
         *read_xmp(fields, read_us=read_us),
@@ -98,14 +109,17 @@ def perceptual_hash(picture: Image) -> int:
 def on_white(picture: Image, side: int) -> Image:
     """Return an RGB copy of at most `side` x `side` pixels, transparent parts white.
 
-    Scaled with premultiplied alpha, so that the colour hidden under transparent pixels does not show.
+    Scaled with premultiplied alpha, so that the colour hidden under transparent pixels does not show. A large
+    picture is first reduced strip by strip, so that it lies in memory once and not three times.
     """
     import PIL.Image
 
+    factor = max(picture.size) // (4 * side)
+    if factor > 1:
+        picture = _reduced(picture, factor)
     scale = min(1.0, side / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    transparent = picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info
-    if not transparent:
+    if not _is_transparent(picture):
         return picture.convert("RGB").resize(size, PIL.Image.Resampling.LANCZOS, reducing_gap=2.0)
     premultiplied = picture.convert("RGBA").convert("RGBa")
     small = premultiplied.resize(size, PIL.Image.Resampling.LANCZOS, reducing_gap=2.0).convert("RGBA")
@@ -114,11 +128,30 @@ def on_white(picture: Image, side: int) -> Image:
     return canvas.convert("RGB")
 
 
-def _colours(picture: Image) -> bytes:
-    """Return 4 x 4 RGB means: what the hash, which is blind to colour, cannot tell apart."""
+def _reduced(picture: Image, factor: int) -> Image:
+    """Shrink by a whole factor in strips, in RGB or premultiplied RGBa."""
     import PIL.Image
 
-    return picture.resize((4, 4), PIL.Image.Resampling.BOX).tobytes()
+    wide, high = picture.size
+    transparent = _is_transparent(picture)
+    rows = factor * max(1, _STRIP_PIXELS // (wide * factor))
+    out = PIL.Image.new("RGBa" if transparent else "RGB", (-(-wide // factor), -(-high // factor)))
+    for top in range(0, high, rows):
+        strip = picture.crop((0, top, wide, min(high, top + rows)))
+        strip = strip.convert("RGBA").convert("RGBa") if transparent else strip.convert("RGB")
+        out.paste(strip.reduce(factor), (0, top // factor))
+    return out.convert("RGBA") if transparent else out
+
+
+def _is_transparent(picture: Image) -> bool:
+    return picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info
+
+
+def _colours(picture: Image) -> bytes:
+    """Return 8 x 8 RGB means: what the hash, which sees brightness and coarse shape, cannot tell apart."""
+    import PIL.Image
+
+    return picture.resize((COLOURS_SIDE, COLOURS_SIDE), PIL.Image.Resampling.BOX).tobytes()
 
 
 def _declared_size(data: bytes, media_type: str) -> tuple[int, int]:

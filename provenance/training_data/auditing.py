@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select
 
+from clearmark.provenance.training_data._pictures import COLOURS_SIDE
 from clearmark.provenance.training_data._schema import ITEM
 from clearmark.provenance.training_data.data_policy import DataPolicy
 from clearmark.provenance.training_data.duplicates import Clusters, find_clusters
@@ -254,9 +255,9 @@ def _clusters(register: Register, version: Version, policy: DataPolicy) -> tuple
             colours += colour
     clusters = find_clusters(
         np.array(hashes, dtype=np.int64).view(np.uint64),
-        np.frombuffer(bytes(colours), dtype=np.uint8).reshape(len(numbers), 48),
+        np.frombuffer(bytes(colours), dtype=np.uint8).reshape(len(numbers), 3 * COLOURS_SIDE**2),
         distance=policy.duplicates.distance,
-        colour_distance=policy.duplicates.colours,
+        levels=policy.duplicates.colours,
     )
     copies = np.flatnonzero(clusters.leaders != np.arange(len(numbers)))
     return {numbers[i]: numbers[int(clusters.leaders[i])] for i in copies.tolist()}, clusters

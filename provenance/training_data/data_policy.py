@@ -19,6 +19,8 @@ from clearmark.provenance.training_data.licences import identify
 __all__ = ["DataPolicy", "Duplicates", "Licences", "OptOuts", "PersonalData", "Screens"]
 
 MAX_BYTES = 64 * 1024
+_MAX_DEPTH = 8
+_MAX_EVENTS = 10_000
 T = TypeVar("T")
 
 _PERMISSIVE = (
@@ -65,10 +67,12 @@ class PersonalData:
 class Screens:
     """The highest score in [0, 1] of each category that may pass; `required` ones must have been measured.
 
+    `blank` is 1 for a picture of one colour, which teaches a model nothing.
+
     Known abuse material never passes, whatever stands here.
     """
 
-    limits: Mapping[str, float] = field(default_factory=lambda: {"nsfw": 0.5, "watermark": 0.8})
+    limits: Mapping[str, float] = field(default_factory=lambda: {"blank": 0.5, "nsfw": 0.5, "watermark": 0.8})
     required: tuple[str, ...] = ()
 
 
@@ -76,13 +80,13 @@ class Screens:
 class Duplicates:
     """How many near-copies of one picture may be trained on; 0 is any number.
 
-    Two are near-copies whose perceptual hashes differ in at most `distance` of 64 bits, and whose 4 x 4
-    colour means differ by at most `colours` levels of 255 on average.
+    Two are near-copies whose perceptual hashes differ in at most `distance` of 64 bits, and whose 8 x 8
+    thumbnails differ by at most `colours` levels of 255 (root mean square).
     """
 
     max_copies: int = 1
     distance: int = 3
-    colours: int = 12
+    colours: int = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +232,12 @@ def _read_yaml(text: str, source: str) -> dict[str, Any]:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
+        depth = 0
+        # Events come as the text is scanned, so a text that is nested too deep is left before it costs much.
+        for number, event in enumerate(YAML(typ="safe", pure=True).parse(text)):
+            depth += isinstance(event, ev.CollectionStartEvent) - isinstance(event, ev.CollectionEndEvent)
+            if depth > _MAX_DEPTH or number > _MAX_EVENTS:
+                raise PolicyError(f"data policy {source}: nested too deep, or too long")
             anchored = isinstance(event, ev.AliasEvent) or getattr(event, "anchor", None) is not None
             if anchored or getattr(event, "tag", None) is not None:
                 line = event.start_mark.line + 1

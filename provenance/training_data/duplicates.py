@@ -1,8 +1,10 @@
 """Near-copies: found by perceptual hash and colour, in time that grows little faster than the items.
 
 Pictures that occur often are what a model memorizes (Webster et al., arXiv:2303.12733; Somepalli et al.,
-arXiv:2305.20086). Hashes are cut into `distance` + 1 bands; of two hashes that differ in at most `distance`
-bits, at least one band is equal, so only items that share a band are compared, and no near one is missed.
+arXiv:2305.20086). The hash alone takes an icon for another of the same outline; a thumbnail tells them apart.
+
+Hashes are cut into `distance` + 1 bands; of two hashes that differ in at most `distance` bits, at least one
+band is equal, so only items that share a band are compared, and no near one is missed.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Clusters", "find_clusters"]
+__all__ = ["Clusters", "colour_distance", "find_clusters"]
 
 _BLOCK = 2048
 _MAX_COMPARED = 50_000
@@ -48,14 +50,23 @@ class Clusters:
         return len(self.leaders) / self.count if len(self.leaders) else 1.0
 
 
+def colour_distance(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Return the root mean square difference of thumbnails, shape (…, 192), in levels of 255."""
+    apart = one.astype(np.int32) - other.astype(np.int32)
+    return np.asarray(np.sqrt((apart**2).mean(axis=-1)))
+
+
 def find_clusters(
     hashes: npt.NDArray[np.uint64],
     colours: npt.NDArray[np.uint8],
     *,
     distance: int = 3,
-    colour_distance: int = 12,
+    levels: int = 6,
 ) -> Clusters:
-    """Cluster items by hash, shape (N,), and colour means, shape (N, 48)."""
+    """Cluster items by hash, shape (N,), and thumbnail, shape (N, 192).
+
+    Two are near-copies within `distance` bits and `levels` of `colour_distance`.
+    """
     count = len(hashes)
     if count == 0:
         return Clusters(np.zeros(0, dtype=np.int64))
@@ -67,13 +78,13 @@ def find_clusters(
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     firsts = first[order]
-    found, exact = _pairs(hashes[firsts], colours[firsts], distance, colour_distance)
+    found, exact = _pairs(hashes[firsts], colours[firsts], distance, levels)
     leaders = _stars(len(firsts), found)
     return Clusters(firsts[leaders[rank[inverse.ravel()]]].astype(np.int64), exact)
 
 
 def _pairs(
-    hashes: npt.NDArray[np.uint64], colours: npt.NDArray[np.uint8], distance: int, colour_distance: int
+    hashes: npt.NDArray[np.uint64], colours: npt.NDArray[np.uint8], distance: int, levels: int
 ) -> tuple[npt.NDArray[np.int64], bool]:
     """Return all pairs of distinct pictures that are near, shape (P, 2)."""
     bands = distance + 1
@@ -89,7 +100,7 @@ def _pairs(
                 continue
             if len(group) > _MAX_COMPARED:
                 exact = False
-            pairs.extend(_near(group[:_MAX_COMPARED], hashes, colours, distance, colour_distance))
+            pairs.extend(_near(group[:_MAX_COMPARED], hashes, colours, distance, levels))
     return (np.concatenate(pairs) if pairs else np.zeros((0, 2), dtype=np.int64)), exact
 
 
@@ -98,7 +109,7 @@ def _near(
     hashes: npt.NDArray[np.uint64],
     colours: npt.NDArray[np.uint8],
     distance: int,
-    colour_distance: int,
+    levels: int,
 ) -> Iterator[npt.NDArray[np.int64]]:
     group = np.sort(group)
     for start in range(0, len(group), _BLOCK):
@@ -108,8 +119,7 @@ def _near(
             left, right = np.nonzero(_bits(hashes[block][:, None] ^ hashes[against][None, :]) <= distance)
             a, b = block[left], against[right]
             a, b = a[a < b], b[a < b]
-            apart = np.abs(colours[a].astype(np.int16) - colours[b].astype(np.int16)).mean(axis=1)
-            keep = apart <= colour_distance
+            keep = colour_distance(colours[a], colours[b]) <= levels
             if keep.any():
                 yield np.stack([a[keep], b[keep]], axis=1)
 

@@ -158,6 +158,8 @@ def _prepare(run: _Run, candidate: Candidate) -> _Ready:
             if fault is None:
                 fault = _screen(options.screens, data, look, measures)
             look.picture = None
+            if look.blank:
+                measures["blank"] = 1_000_000
     signals, looked = _signals(options, candidate, look)
     statement = candidate.statement or (look.statement if look else "")
     licence = candidate.licence or (
@@ -221,7 +223,7 @@ def _signals(
     options: ImportOptions, candidate: Candidate, look: Look | None
 ) -> tuple[tuple[Signal, ...], bool]:
     signals = candidate.signals + (look.signals if look else ())
-    looked = candidate.signals_read or (look is not None and look.phash is not None)
+    looked = candidate.signals_read or (look is not None and look.fault is None)
     if options.sites is not None and candidate.source:
         of_site, read = options.sites.read(candidate.source)
         signals, looked = signals + of_site, looked or read

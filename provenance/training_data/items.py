@@ -106,8 +106,8 @@ class Candidate:
 class Item:
     """One item on record. `number` counts from 1 within its version, in the order of the source.
 
-    `phash` is the 64-bit perceptual hash, `colours` a 4 x 4 RGB thumbnail (48 bytes); both None without
-    pixels. `measures` are micro-units by category. `leaf` is the SHA-256 of everything above, hex.
+    `phash` is the 64-bit perceptual hash, `colours` an 8 x 8 RGB thumbnail (192 bytes); both None
+    without pixels. `measures` are micro-units by category. `leaf` is the SHA-256 of everything above, hex.
     """
 
     number: int

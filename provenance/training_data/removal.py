@@ -6,6 +6,7 @@ what was said of it are gone. Its SHA-256 is registered as an opt-out: no later 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,12 @@ import numpy as np
 from sqlalchemy import Connection, delete, insert, or_, select, update
 
 from clearmark.core.canonical import canonical_json
-from clearmark.core.errors import UsageError
+from clearmark.core.errors import Unavailable, UsageError
 from clearmark.core.ids import uuid7
 from clearmark.provenance.training_data._rows import item_of, items_query
 from clearmark.provenance.training_data._schema import ITEM, QUARANTINE, REMOVAL, SIGNAL, VERSION
+from clearmark.provenance.training_data.data_policy import Duplicates
+from clearmark.provenance.training_data.duplicates import colour_distance
 from clearmark.provenance.training_data.items import HELD, REMOVED, Item, Use, Version
 from clearmark.provenance.training_data.opt_outs import OptOutList
 from clearmark.provenance.training_data.opt_outs.listed import normal_value
@@ -164,6 +167,8 @@ def remove_items(
                 id=removal, removed_us=removed_us, reason=reason, proof=json.dumps(proof.to_dict())
             )
         )
+    with contextlib.suppress(Unavailable):  # the removal stands; closing the register empties the log, too
+        register.database.scrub()
     return proof
 
 
@@ -244,7 +249,8 @@ def _copies(
     if not looks:
         return {}
     near = OptOutList.of(("phash", f"{phash:016x}") for phash, _ in looks)
-    colours = [np.frombuffer(colour, np.uint8).astype(np.int16) for _, colour in looks if colour]
+    colours = np.stack([np.frombuffer(colour, np.uint8) for _, colour in looks if colour])
+    levels = Duplicates().colours
     found: dict[tuple[int, int], Item] = {}
     query = items_query().where(ITEM.c.state != REMOVED, ITEM.c.phash.is_not(None))
     stream: Any = conn.execution_options(yield_per=5000).execute(query)
@@ -253,8 +259,8 @@ def _copies(
         if (row.version_id, row.number) in known or not item.colours:
             continue
         if near.match(sha256="", phash=item.phash, source="", creator=""):
-            own = np.frombuffer(item.colours, np.uint8).astype(np.int16)
-            if any(float(np.abs(own - other).mean()) <= 12 for other in colours):
+            own = np.frombuffer(item.colours, np.uint8)
+            if bool((colour_distance(colours, own) <= levels).any()):
                 found[row.version_id, row.number] = item
     return found
 
