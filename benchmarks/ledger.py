@@ -97,11 +97,14 @@ def _store(cases: dict[str, Callable[[float], float]], seconds: float, rounds: i
         for name, case in cases.items():
             rates[name].append(case(seconds))
     medians = {name: statistics.median(found) for name, found in rates.items()}
+    batched = "SQLAlchemy Core, 100 per commit"
     pairs = {
         "1 per commit": ("ledger, 1 per append", "insert, 1 per commit"),
         "100 per commit": ("ledger, 100 per append", "insert, 100 per commit"),
         "256 producers": (f"ledger, {PRODUCERS} producers", "insert, 100 per commit"),
     }
+    if batched in medians:
+        pairs["256 producers to SQLAlchemy Core"] = (f"ledger, {PRODUCERS} producers", batched)
     ratios = {name: medians[ours] / medians[peer] for name, (ours, peer) in pairs.items()}
     return {"events_per_s": medians, "ours_to_peer": ratios}
 
@@ -140,13 +143,40 @@ def _sqlite_cases(place: Path) -> dict[str, Callable[[float], float]]:
 
         return step
 
-    ours = _ledger_cases(_opened(place / "ours.db"))
     return {
         "file, fsync per line": _repeated(line),
         "insert, 1 per commit": _repeated(insert(1)),
         "insert, 100 per commit": _repeated(insert(100)),
-        **ours,
+        "SQLAlchemy Core, 100 per commit": _repeated(_core(place / "core.db")),
+        **_ledger_cases(_opened(place / "ours.db")),
     }
+
+
+def _core(path: Path) -> Callable[[], int]:
+    from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text, create_engine, event
+
+    engine = create_engine(f"sqlite:///{path}")
+    event.listen(engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA synchronous = FULL"))
+    tables = MetaData()
+    table = Table(
+        "event",
+        tables,
+        Column("seq", Integer, primary_key=True),
+        Column("event_id", Text, unique=True),
+        Column("body", LargeBinary),
+    )
+    with engine.begin() as conn:
+        tables.create_all(conn)
+    with engine.connect() as conn:
+        conn.exec_driver_sql("PRAGMA journal_mode = WAL")
+
+    def step() -> int:
+        with engine.begin() as conn:
+            rows = [dict(zip(("event_id", "body"), _row(), strict=True)) for _ in range(100)]
+            conn.execute(table.insert(), rows)
+        return 100
+
+    return step
 
 
 @contextmanager

@@ -42,13 +42,28 @@ def envelope_tail(event_id: str, kind: str, request_id: str, tenant: str, ts_us:
 
 
 def _is_plain(value: Any, depth: int) -> bool:
+    """Tell whether the C encoder writes `value` canonically. Plain loops: this runs for every event."""
     kind = type(value)
     if kind is dict:
-        if depth > _MAX_DEPTH or not all(type(key) is str and key.isascii() for key in value):
+        try:
+            items, ascii_keys = value.values(), "".join(value).isascii()
+        except TypeError:
             return False
-        return all(type(item) is str or _is_plain(item, depth + 1) for item in value.values())
-    if kind is list or kind is tuple:
-        return depth <= _MAX_DEPTH and all(type(item) is str or _is_plain(item, depth + 1) for item in value)
-    if kind is int:
-        return bool(-_MAX_INT <= value <= _MAX_INT)
-    return kind is str or kind is bool or value is None
+    elif kind is list or kind is tuple:
+        items, ascii_keys = value, True
+    else:
+        return (
+            kind is str or kind is bool or value is None or (kind is int and -_MAX_INT <= value <= _MAX_INT)
+        )
+    if not ascii_keys or depth > _MAX_DEPTH:
+        return False
+    for item in items:
+        kind = type(item)
+        if kind is str or kind is bool or item is None:
+            continue
+        if kind is int:
+            if not -_MAX_INT <= item <= _MAX_INT:
+                return False
+        elif not _is_plain(item, depth + 1):
+            return False
+    return True

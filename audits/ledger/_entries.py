@@ -118,12 +118,12 @@ def record(entry: Entry, seq: int) -> Recorded:
 def _check(event: Event) -> None:
     # Frozen dataclasses do not check types, and what is recorded comes from outside.
     marks, body, personal = event.mark_ids, event.body, event.personal
-    for what, token in (("event_id", event.event_id), ("kind", event.kind), *(("mark id", m) for m in marks)):
-        if not _is_text(token, 200) or not _TOKEN.fullmatch(token):
-            raise UsageError(f"the {what} of an event must be 1 to 200 visible ASCII characters")
-    for what, text in (("request_id", event.request_id), ("tenant", event.tenant)):
-        if not _is_text(text, 200) or not text or not text.isprintable():
-            raise UsageError(f"the {what} of an event must be 1 to 200 printable characters")
+    for token in (event.event_id, event.kind, *marks):
+        if type(token) is not str or _TOKEN.fullmatch(token) is None:
+            raise UsageError("event_id, kind and mark ids must be 1 to 200 visible ASCII characters")
+    for text in (event.request_id, event.tenant):
+        if type(text) is not str or not 1 <= len(text) <= 200 or not text.isprintable():
+            raise UsageError("request_id and tenant of an event must be 1 to 200 printable characters")
     if type(event.ts_us) is not int or not 0 <= event.ts_us < 2**53:
         raise UsageError("ts_us must be microseconds since 1970")
     if len(marks) > MAX_MARKS:

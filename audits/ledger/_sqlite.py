@@ -17,13 +17,15 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Select, create_engine, event, text
 
-from clearmark.audits.ledger._schema import FORMAT, METADATA, sqlite_triggers
+from clearmark.audits.ledger._schema import EVENT, FORMAT, METADATA, sqlite_triggers
 from clearmark.audits.ledger._store import Duplicate, Store
 from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
 
 __all__ = ["SqliteStore"]
 
 CHUNK = 1000
+_COLUMNS = tuple(column.name for column in EVENT.columns if column.name != "pruned")
+_INSERT = f"INSERT INTO event ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"  # noqa: S608
 # SQLITE_ERROR is what a missing table or column gives: our statements are right for the schema that we made.
 _DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_ERROR", "SQLITE_MISMATCH"}
 _WORDS = {
@@ -148,6 +150,10 @@ class SqliteStore(Store):
     def write_options(self) -> dict[str, Any]:
         """Let the transaction begin with the lock; see `_begin`."""
         return {"clearmark_write": True}
+
+    def insert_events(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+        """Insert rows of the event table, without building each statement anew."""
+        conn.exec_driver_sql(_INSERT, [tuple(row.values()) for row in rows])
 
     def footprint(self, conn: Connection) -> int:  # noqa: ARG002
         """Return the size of the file."""
