@@ -10,13 +10,13 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
-from clearmark.core import CATEGORIES, Failure, Observation, Request, Stage, micro
+from clearmark.core import CATEGORIES, Failure, Finding, Observation, Request, Stage, micro
 from clearmark.core.errors import UsageError
 from clearmark.policies._conditions import Reads
 
@@ -140,13 +140,14 @@ class Inputs:
         guard: leaving it out silently could leave out what a rule looks for.
         """
         facts: dict[str, Fact] = {}
-        failures = [_clean_failure(failure) for failure in observation.failures]
+        unrecordable: dict[tuple[str, str], Failure] = {}
         for finding in observation.findings:
             for name, value in finding.facts.items():
                 if len(facts) < _MAX_FACTS and _is_fact(name, value):
                     facts[name] = value
                 else:
-                    failures.append(
+                    key = (finding.guard, finding.category)
+                    unrecordable[key] = _clean_failure(
                         Failure(
                             guard=finding.guard,
                             guard_version=finding.guard_version,
@@ -155,21 +156,13 @@ class Inputs:
                             message="a fact that cannot be put on record",
                         )
                     )
+        failures = [*map(_clean_failure, observation.failures), *unrecordable.values()]
         return cls(
             stage=Stage(stage),
             request=RequestFacts.of(request),
-            measurements=tuple(
-                Measurement(
-                    category=finding.category,
-                    score=micro(finding.score),
-                    guard=finding.guard,
-                    guard_version=finding.guard_version,
-                    model=finding.model,
-                )
-                for finding in observation.findings
-            ),
+            measurements=_measurements(observation.findings),
             facts=MappingProxyType(facts),
-            failures=tuple(failures),
+            failures=tuple(_at_most(failures)),
             day=(day or dt.datetime.now(dt.UTC).date()).isoformat(),
         )
 
@@ -313,6 +306,40 @@ def _clean_failure(failure: Failure) -> Failure:
     )
 
 
+def _measurements(findings: Sequence[Finding]) -> tuple[Measurement, ...]:
+    rows = [
+        Measurement(
+            category=finding.category,
+            score=micro(finding.score),
+            guard=_clean(finding.guard),
+            guard_version=_clean(finding.guard_version),
+            model=_clean(finding.model),
+        )
+        for finding in findings
+    ]
+    if len(rows) > _MAX_MEASUREMENTS:  # no guard of ours, but then the highest of each is what counts
+        highest: dict[str, Measurement] = {}
+        for row in rows:
+            if row.category not in highest or row.score > highest[row.category].score:
+                highest[row.category] = row
+        rows = list(highest.values())
+    return tuple(rows)
+
+
+def _at_most(failures: list[Failure]) -> list[Failure]:
+    """Keep the record bounded: of very many failures, the last stands for all that are left out."""
+    if len(failures) <= _MAX_FAILURES:
+        return failures
+    rest = Failure(
+        guard="others",
+        guard_version="",
+        categories=(),
+        error="TooManyFailures",
+        message="more than can be kept",
+    )
+    return [*failures[: _MAX_FAILURES - 1], rest]
+
+
 def _need(condition: bool) -> None:
     if not condition:
         raise ValueError
@@ -341,7 +368,7 @@ def _read_measurement(row: Any) -> Measurement:
     _need(item.category in CATEGORIES)
     _need(type(item.score) is int and 0 <= item.score <= 1_000_000)
     for value in (item.guard, item.guard_version, item.model):
-        _text(value, 1000)
+        _text(value)
     return item
 
 

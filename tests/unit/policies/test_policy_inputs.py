@@ -92,6 +92,22 @@ def test_a_fact_that_cannot_be_recorded_fails_its_guard(value: object) -> None:
     assert [(item.guard, item.error) for item in found.failures] == [("g", "FactNotRecordable")]
 
 
+def test_a_record_stays_bounded_and_readable_whatever_guards_return() -> None:
+    many = tuple(
+        Finding(category="hate", score=i / 5000, guard="g" * 999, guard_version="\ud800", facts={f"f{i}": i})
+        for i in range(5000)
+    )
+    failed = tuple(
+        Failure(guard=f"g{i}", guard_version="1", categories=("sexual",), error="E", message="m" * 9999)
+        for i in range(500)
+    )
+    found = Inputs.of("output", Request("x"), Observation(findings=many, failures=failed))
+    assert Inputs.from_body(found.to_body()) == found
+    assert found.scores == {"hate": 999_800}
+    assert (len(found.facts), len(found.failures), found.failures[-1].error) == (256, 256, "TooManyFailures")
+    assert DEFAULT.decide(found).action.word == "block"
+
+
 def body() -> dict:
     finding = Finding(category="hate", score=0.25, guard="g", guard_version="1", facts={"f": 0.1, "n": 3})
     failure = Failure(guard="h", guard_version="2", categories=("sexual",), error="E", message="m")
