@@ -1,5 +1,6 @@
 """Content Credentials: signed C2PA manifests inside pictures, written and read back."""
 
+from clearmark.provenance.credentials.conformance import RuleResult, check_conformance
 from clearmark.provenance.credentials.development import (
     DevelopmentCredentials,
     make_development_ca,
@@ -8,6 +9,7 @@ from clearmark.provenance.credentials.development import (
 from clearmark.provenance.credentials.manifest import LedgerRef, ManifestSpec, SoftBinding
 from clearmark.provenance.credentials.reader import Check, CredentialReader, Credentials, Ingredient
 from clearmark.provenance.credentials.signer import ManifestSigner, Signed
+from clearmark.provenance.credentials.timestamps import TimestampAuthority
 from clearmark.provenance.credentials.trust import pem_blocks
 
 __all__ = [
@@ -19,8 +21,11 @@ __all__ = [
     "LedgerRef",
     "ManifestSigner",
     "ManifestSpec",
+    "RuleResult",
     "Signed",
     "SoftBinding",
+    "TimestampAuthority",
+    "check_conformance",
     "make_development_ca",
     "pem_blocks",
     "renew_development_leaf",

@@ -10,7 +10,7 @@ carry emailProtection, and C2PA asks for its own. With both, the same leaf is we
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -18,11 +18,18 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.x509 import Certificate, CertificateBuilder
 
-__all__ = ["C2PA_CLAIM_SIGNING", "DevelopmentCredentials", "make_development_ca", "renew_development_leaf"]
+__all__ = [
+    "C2PA_CLAIM_SIGNING",
+    "DevelopmentCredentials",
+    "issue_development_leaf",
+    "make_development_ca",
+    "renew_development_leaf",
+]
 
 C2PA_CLAIM_SIGNING = "1.3.6.1.4.1.62558.2.1"
 """The extended key usage of C2PA claim signers."""
 
+EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
 LEAF_DAYS = 365
 ROOT_DAYS = 3650
 
@@ -55,20 +62,18 @@ def make_development_ca(
     now = now or datetime.now(UTC)
     root_key = ec.generate_private_key(ec.SECP256R1())
     name = _name(country, organization, f"{organization} root {x509.random_serial_number() % 16**8:08x}")
-    root = _sign(
-        _usage(
-            _builder(name, name, root_key, now, ROOT_DAYS).add_extension(
-                x509.BasicConstraints(ca=True, path_length=0), critical=True
-            ),
-            authority=True,
-        ),
-        root_key,
-        root_key,
+    builder = _builder(name, name, root_key, now, now + timedelta(days=ROOT_DAYS))
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    root = DevelopmentCredentials(
+        root_pem=_pem(_sign(_usage(builder, authority=True), root_key, root_key)),
+        chain_pem=b"",
+        key_pem=b"",
+        root_key_pem=_key_pem(root_key),
     )
-    leaf_pem, key_pem = _leaf(root, root_key, _name(country, organization, common_name), now, leaf_days)
-    return DevelopmentCredentials(
-        root_pem=_pem(root), chain_pem=leaf_pem, key_pem=key_pem, root_key_pem=_key_pem(root_key)
+    chain_pem, key_pem = issue_development_leaf(
+        root, common_name=common_name, not_before=now, not_after=now + timedelta(days=leaf_days)
     )
+    return replace(root, chain_pem=chain_pem, key_pem=key_pem)
 
 
 def renew_development_leaf(
@@ -76,39 +81,47 @@ def renew_development_leaf(
 ) -> DevelopmentCredentials:
     """Return the same root with a new leaf and a new key: what was trusted before stays trusted."""
     from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.x509.oid import NameOID
 
-    root = x509.load_pem_x509_certificate(credentials.root_pem)
-    subject = x509.load_pem_x509_certificates(credentials.chain_pem)[0].subject
-    root_key = load_pem_private_key(credentials.root_key_pem, None)
-    assert isinstance(root_key, ec.EllipticCurvePrivateKey)
-    leaf_pem, key_pem = _leaf(root, root_key, subject, now or datetime.now(UTC), leaf_days)
-    return DevelopmentCredentials(
-        root_pem=credentials.root_pem,
-        chain_pem=leaf_pem,
-        key_pem=key_pem,
-        root_key_pem=credentials.root_key_pem,
+    old = x509.load_pem_x509_certificates(credentials.chain_pem)[0]
+    now = now or datetime.now(UTC)
+    chain_pem, key_pem = issue_development_leaf(
+        credentials,
+        common_name=str(old.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value),
+        not_before=now,
+        not_after=now + timedelta(days=leaf_days),
     )
+    return replace(credentials, chain_pem=chain_pem, key_pem=key_pem)
 
 
-def _leaf(
-    root: Certificate, root_key: EllipticCurvePrivateKey, subject: object, now: datetime, days: int
+def issue_development_leaf(
+    credentials: DevelopmentCredentials,
+    *,
+    common_name: str,
+    not_after: datetime,
+    not_before: datetime | None = None,
+    usages: tuple[str, ...] = (C2PA_CLAIM_SIGNING, EMAIL_PROTECTION),
+    critical_usage: bool = False,
 ) -> tuple[bytes, bytes]:
+    """Return the certificate and the key (PEM, PKCS#8) of a new leaf under the development root."""
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from cryptography.x509.oid import NameOID
 
-    assert isinstance(subject, x509.Name)
+    root = x509.load_pem_x509_certificate(credentials.root_pem)
+    root_key = load_pem_private_key(credentials.root_key_pem, None)
+    assert isinstance(root_key, ec.EllipticCurvePrivateKey)
     key = ec.generate_private_key(ec.SECP256R1())
-    builder = _builder(subject, root.subject, key, now, days)
-    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    builder = _usage(builder, authority=False).add_extension(
-        x509.ExtendedKeyUsage(
-            [x509.ObjectIdentifier(C2PA_CLAIM_SIGNING), ExtendedKeyUsageOID.EMAIL_PROTECTION]
-        ),
-        critical=False,
+    country, organization = (
+        str(root.subject.get_attributes_for_oid(oid)[0].value)
+        for oid in (NameOID.COUNTRY_NAME, NameOID.ORGANIZATION_NAME)
     )
+    subject = _name(country, organization, common_name)
+    builder = _builder(subject, root.subject, key, not_before or datetime.now(UTC), not_after)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    usage = x509.ExtendedKeyUsage([x509.ObjectIdentifier(one) for one in usages])
+    builder = _usage(builder, authority=False).add_extension(usage, critical=critical_usage)
     return _pem(_sign(builder, root_key, key)), _key_pem(key)
 
 
@@ -126,7 +139,11 @@ def _name(country: str, organization: str, common_name: str) -> object:
 
 
 def _builder(
-    subject: object, issuer: object, key: EllipticCurvePrivateKey, now: datetime, days: int
+    subject: object,
+    issuer: object,
+    key: EllipticCurvePrivateKey,
+    not_before: datetime,
+    not_after: datetime,
 ) -> CertificateBuilder:
     from cryptography import x509
 
@@ -139,8 +156,8 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         # A clock that runs a little behind must not find a certificate from the future.
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=days))
+        .not_valid_before(not_before - timedelta(hours=1))
+        .not_valid_after(not_after)
     )
 
 
