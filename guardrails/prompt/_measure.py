@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from clearmark.guardrails.prompt._rows import BENIGN, TWINS, Row, family
 from clearmark.guardrails.prompt._training import Prepared, fit_heads, score
 from clearmark.guardrails.prompt._words import HEADS
+from clearmark.guardrails.prompt.evaluation import area, recall_at
 
-__all__ = ["out_of_source", "thresholds"]
+__all__ = ["any_alarm", "out_of_source", "thresholds", "unseen"]
 
 # The most that a category may alarm on, by kind of harmless prompt.
 _CAPTIONS, _USERS, _TWINS = 0.002, 0.01, 0.01
@@ -32,14 +33,15 @@ def out_of_source(prepared: Prepared) -> tuple[NDArray[np.float64], NDArray[np.f
     families = prepared.families.copy()
     for group, names in _TOGETHER.items():
         families[np.isin(families, names)] = group
-    coin = np.array([zlib.crc32(row.id.encode()) % 2 for row in prepared.rows]).astype(bool)
-    fold = np.array([zlib.crc32(b"fold" + row.id.encode()) % _FOLDS for row in prepared.rows])
+    drawn = np.array([list(hashlib.sha256(row.id.encode()).digest()[:2]) for row in prepared.rows])
+    coin, fold = unseen_rows(prepared.rows), drawn[:, 1] % _FOLDS
     held_out: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = [
         ((families != name), (families == name) & coin) for name in sorted(set(families))
     ]
     held_out += [(fold != number, (fold == number) & ~coin) for number in range(_FOLDS)]
     for seen, asked in held_out:
-        whole[asked], peak[asked] = score(prepared, fit_heads(prepared, seen), asked)
+        if asked.any():
+            whole[asked], peak[asked] = score(prepared, fit_heads(prepared, seen), asked)
     return whole, peak
 
 
@@ -73,6 +75,64 @@ def thresholds(
             },
         }
     return out
+
+
+def unseen_rows(rows: Sequence[Row]) -> NDArray[np.bool_]:
+    """Return which rows `out_of_source` scores by models that had seen nothing of their source."""
+    return np.array([hashlib.sha256(row.id.encode()).digest()[0] % 2 == 1 for row in rows])
+
+
+def any_alarm(
+    rows: Sequence[Row], probabilities: Mapping[str, NDArray[np.float64]], limits: Mapping[str, float]
+) -> dict[str, float]:
+    """Return by set the share of harmless rows that any category alarms on."""
+    alarm = np.any([probabilities[name] >= limits[name] for name in probabilities], axis=0)
+    sets = np.array([row.set for row in rows])
+    safe = np.array([not row.unsafe for row in rows])
+    return {name: round(float(alarm[safe & (sets == name)].mean()), 4) for name in sorted(set(sets[safe]))}
+
+
+def unseen(
+    rows: Sequence[Row], probabilities: Mapping[str, NDArray[np.float64]], limits: Mapping[str, float]
+) -> list[dict[str, Any]]:
+    """Return area and recall by source for rows whose source was left out, on the highest score.
+
+    Scores are compared as log-odds above each category's threshold. Harmful rows stand against the harmless
+    ones of their source where it has any, against captions and against users' prompts.
+    """
+    margins = [_logit(probabilities[name]) - _logit(np.array(limits[name])) for name in probabilities]
+    worst = np.max(margins, axis=0)
+    sets = np.array([row.set for row in rows])
+    names = np.array([family(name) for name in sets])
+    harmful = np.array([row.unsafe for row in rows])
+    english = np.array([row.lang == "en" for row in rows])
+    left_out = unseen_rows(rows) & english
+    out: list[dict[str, Any]] = []
+    for name in sorted(set(names[harmful])):
+        positive = worst[left_out & harmful & (names == name)]
+        for label, negative in (
+            ("its harmless rows", left_out & ~harmful & (names == name) & ~np.isin(sets, ["nib_implicit"])),
+            ("captions", left_out & np.isin(sets, BENIGN)),
+            ("diffdb", left_out & (names == "diffdb")),
+        ):
+            against = worst[negative]
+            if len(positive) >= 20 and len(against) >= 20:
+                scores = [*positive.tolist(), *against.tolist()]
+                out.append(
+                    {
+                        "source": name,
+                        "against": label,
+                        "area": round(area(scores, [True] * len(positive) + [False] * len(against)), 4),
+                        "recall_at_5": round(recall_at(positive.tolist(), against.tolist(), 0.05), 4),
+                        "recall_at_1": round(recall_at(positive.tolist(), against.tolist(), 0.01), 4),
+                    }
+                )
+    return out
+
+
+def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    clipped = np.clip(p, 1e-9, 1 - 1e-9)
+    return np.log(clipped / (1 - clipped))
 
 
 def _above(p: NDArray[np.float64], share: float) -> float:

@@ -42,7 +42,7 @@ def _written(words: Sequence[Word]) -> Iterable[Age]:
     for at, word in enumerate(words):
         following = words[at + 1].text if at + 1 < len(words) else ""
         after = words[at + 2].text if at + 2 < len(words) else ""
-        old = following in _YEARS and (after.startswith("old") or following[-1] in "od")
+        old = following in _YEARS and (after in {"o", "old", "olds"} or following[-1] in "od")
         if (word.text in _BEFORE and _minor(following)) or (_minor(word.text) and old):
             yield Age("strong", word.start, words[at + 1].end)
         elif word.text[:1].isdigit() and not word.text.isdecimal():

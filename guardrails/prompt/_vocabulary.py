@@ -9,6 +9,7 @@ __all__ = ["Vocabulary"]
 
 _LONGEST = 18
 _MIN_TYPO = 5
+_MIN_CHANGED = 8
 _UNKNOWN = 14.0  # the price of a letter that belongs to no word: dearer than any word
 
 
@@ -97,4 +98,6 @@ def _slip(term: str, word: str) -> bool:
     while first < min(len(term), len(word)) and term[first] == word[first]:
         first += 1
     a, b = term[first:], word[first:]
-    return a[1:] == b[1:] or a[1:] == b or a == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])
+    # One letter for another leads from too many short words to others: invest, export, stats.
+    changed = len(term) >= _MIN_CHANGED and a[1:] == b[1:]
+    return changed or a[1:] == b or a == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])

@@ -2,8 +2,8 @@
 
 Steps, in this order: `words` lists the common words of harmless captions (what spelling repair takes for a
 word); `model` fits the linear model over words; `calibrate` weighs that model and the term lists into one
-probability per category on sources that the model did not see, and picks the thresholds. Every step writes
-into this package and prints what it measured.
+probability per category on sources that the model did not see, and picks the thresholds; `card` writes the
+model card. Every step writes into this package and prints what it measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clearmark.guardrails.prompt._measure import out_of_source, thresholds
+from clearmark.guardrails.prompt._card import render
+from clearmark.guardrails.prompt._measure import any_alarm, out_of_source, thresholds, unseen
 from clearmark.guardrails.prompt._rows import Row, read_rows
 from clearmark.guardrails.prompt._scoring import CATEGORIES, FEATURES, term_features
 from clearmark.guardrails.prompt._training import fit_heads, pack, prepare
@@ -49,11 +50,11 @@ _BY_HAND = dict.fromkeys(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one step; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m clearmark.guardrails.prompt.fit", description=__doc__)
-    parser.add_argument("step", choices=("words", "model", "calibrate"))
+    parser.add_argument("step", choices=("words", "model", "calibrate", "card"))
     parser.add_argument("--data", type=Path, required=True, help="labelled prompts, .jsonl or .jsonl.gz")
     options = parser.parse_args(argv)
     rows = list(read_rows(options.data))
-    return {"words": _words, "model": _model, "calibrate": _calibrate}[options.step](rows)
+    return {"words": _words, "model": _model, "calibrate": _calibrate, "card": _card}[options.step](rows)
 
 
 def _words(rows: Sequence[Row]) -> int:
@@ -109,7 +110,12 @@ def _calibrate(rows: Sequence[Row]) -> int:
             "weights": {name: round(float(w), 4) for name, w in zip(FEATURES, weights, strict=True)},
         }
     fixed = {category: _WORKING_POINTS[category] for category in _BY_HAND}
-    for category, measured in thresholds(rows, probabilities, fixed).items():
+    measured_by_category = thresholds(rows, probabilities, fixed)
+    limits = {name: measured["threshold"] for name, measured in measured_by_category.items()}
+    document["any"] = {"false_alarms": any_alarm(rows, probabilities, limits)}
+    document["unseen"] = unseen(rows, probabilities, limits)
+    _say(json.dumps({"any": document["any"], "unseen": document["unseen"]}))
+    for category, measured in measured_by_category.items():
         row = document["categories"][category]
         shift = _logit(_WORKING_POINTS[category]) - _logit(measured["threshold"])
         row |= measured
@@ -123,6 +129,17 @@ def _calibrate(rows: Sequence[Row]) -> int:
     }  # fmt: skip
     document["version"] = hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
     (_MODELS / "prompt.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+def _card(rows: Sequence[Row]) -> int:
+    """Write the model card from what the other steps left."""
+    document = json.loads((_MODELS / "prompt.json").read_text(encoding="utf-8"))
+    path = _MODELS / "weights" / "prompt-words.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        features = len(arrays["keys"])
+    text = render(document, rows=len(rows), features=features, size=path.stat().st_size)
+    (_MODELS / "cards" / "prompt-words.md").write_text(text, encoding="utf-8")
     return 0
 
 
