@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Check a receipt of a picture log with nothing but the standard library of Python 3.9 or later.
 
-    python verify_standalone.py RECEIPT.tlog-proof --key VERIFIER_KEY [--event EVENT.json] [--json]
+    python verify_standalone.py RECEIPT --key VERIFIER_KEY [--event EVENT.json] [--witness KEY ...] [--json]
+    python verify_standalone.py EXPORT.jsonl --key VERIFIER_KEY [--witness KEY ...] [--json]
 
 RECEIPT is a C2SP tlog-proof: an entry's index, its inclusion proof (RFC 6962) and a signed checkpoint of the
 log. VERIFIER_KEY is the log's published key (`name+id+base64`), or a file that holds it. With EVENT, the
 recorded JSON of the event, it is checked that this very event is the entry; without, that the entry whose
-hash the receipt names is in the log. Exit code: 0 it holds, 1 it does not, 2 the call or a file is unusable.
+hash the receipt names is in the log. Each witness must have cosigned the checkpoint (C2SP tlog-cosignature).
+An EXPORT holds many events with their proofs. Exit code: 0 it holds, 1 it does not, 2 the call or a file is
+unusable.
 
 This file imports nothing of the program that keeps the log, and can be read in full by whoever must trust it.
 """
@@ -23,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 4_000_000
+EXPORT = "clearmark ledger export v1"
 
 Point = tuple[int, int, int, int]
 
@@ -115,15 +119,15 @@ def unbase64(text: str) -> bytes:
     return raw
 
 
-def read_key(text: str) -> tuple[str, bytes, bytes]:
-    """Return (name, id, public key) of a verifier key."""
+def read_key(text: str, kind: int = 1) -> tuple[str, bytes, bytes]:
+    """Return (name, id, public key) of a verifier key; `kind` is 1 for logs and 4 for witnesses."""
     try:
         name, hexed, encoded = text.strip().split("+", 2)
         raw = base64.b64decode(encoded.encode("ascii"), validate=True)
     except ValueError as exc:
         raise Unusable("that is no verifier key: it looks like name+1a2b3c4d+AQ...") from exc
     key_id = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
-    if len(raw) != 33 or raw[0] != 1 or key_id.hex() != hexed:
+    if len(raw) != 33 or raw[0] != kind or key_id.hex() != hexed:
         raise Unusable("that is no Ed25519 verifier key, or it is damaged")
     return name, key_id, raw[1:]
 
@@ -159,6 +163,21 @@ def open_checkpoint(note: str, key: tuple[str, bytes, bytes]) -> tuple[int, byte
     if len(root) != 32 or head[0] != name:
         raise Refused(f"the signed note is not a checkpoint of {name}")
     return int(head[1]), root
+
+
+def check_witnesses(note: str, keys: list[str]) -> None:
+    """Check that every witness cosigned a note that was opened before. Raises Refused."""
+    text, _, tail = note.rpartition("\n\n")
+    for name, key_id, public in [read_key(key, 4) for key in keys]:
+        good = False
+        for line in tail.split("\n")[:-1]:
+            raw = unbase64(line.split(" ")[2])
+            if line.split(" ")[1] == name and raw[:4] == key_id and len(raw) == 76:
+                stamp = int.from_bytes(raw[4:12], "big")
+                message = f"cosignature/v1\ntime {stamp}\n{text}\n".encode()
+                good = good or ed25519_verify(public, raw[12:], message)
+        if not good:
+            raise Refused(f"the checkpoint is not cosigned by {name}")
 
 
 def read_proof(text: str) -> tuple[dict[str, Any], int, list[bytes], str]:
@@ -223,11 +242,59 @@ def _no_floats(text: str) -> Any:
     raise ValueError("a recorded event holds no floats: " + text[:20])
 
 
-def check(receipt: str, verifier_key: str, event: bytes | None = None) -> dict[str, Any]:
+def check_export(path: str, verifier_key: str, witnesses: list[str]) -> dict[str, Any]:
+    """Check every line of an export; return what was found out. Raises Refused or Unusable."""
+    key = read_key(verifier_key)
+    with Path(path).open("rb") as stream:
+        first = _row(stream.readline(MAX_BYTES))
+        note = first.get("checkpoint")
+        if first.get("format") != EXPORT or not isinstance(note, str):
+            raise Unusable("that is no export of a picture log")
+        size, root = open_checkpoint(note, key)
+        check_witnesses(note, witnesses)
+        for count, line in enumerate(iter(lambda: stream.readline(MAX_BYTES), b"")):
+            row = _row(line)
+            if "events" in row:
+                if row["events"] != count or stream.read(1):
+                    raise Refused("the export is not complete")
+                return {"ok": True, "log": key[0], "events": count, "tree_size": size, "root": root.hex()}
+            if not _row_holds(row, size, root):
+                raise Refused(f"event {count + 1} of the export is not in the log as it stands there")
+    raise Refused("the export was cut short")
+
+
+def _row(line: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as exc:
+        raise Refused("a line of the export is not JSON") from exc
+    if not isinstance(row, dict):
+        raise Refused("a line of the export is not an object")
+    return row
+
+
+def _row_holds(row: dict[str, Any], size: int, root: bytes) -> bool:
+    try:
+        leaf = bytes.fromhex(row["leaf_hash"])
+        if "pruned" not in row:
+            raw = row["envelope"].encode()
+            same = hashlib.sha256(b"\x00" + raw).digest() == leaf
+            if not same or json.loads(raw)["event_id"] != row["event_id"]:
+                return False
+        proof = [bytes.fromhex(item) for item in row["proof"][:64]]
+        return row["seq"] >= 0 and leads_to(leaf, row["seq"], size, proof, root)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def check(
+    receipt: str, verifier_key: str, event: bytes | None = None, witnesses: list[str] | None = None
+) -> dict[str, Any]:
     """Check everything; return what was found out. Raises Refused or Unusable."""
     key = read_key(verifier_key)
     extra, index, proof, note = read_proof(receipt)
     size, root = open_checkpoint(note, key)
+    check_witnesses(note, witnesses or [])
     named = extra.get("leaf_hash")
     if event is not None:
         hashes, value = event_hashes(event)
@@ -257,6 +324,14 @@ def check(receipt: str, verifier_key: str, event: bytes | None = None) -> dict[s
     }
 
 
+def _is_export(path: str) -> bool:
+    try:
+        with Path(path).open("rb") as stream:
+            return stream.read(1) == b"{"
+    except OSError as exc:
+        raise Unusable(f"{path}: {exc.strerror}") from exc
+
+
 def _read(path: str) -> bytes:
     try:
         with Path(path).open("rb") as stream:
@@ -278,15 +353,21 @@ def _read_text(path: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
-    parser.add_argument("receipt", help="the .tlog-proof file")
+    parser.add_argument("receipt", help="the .tlog-proof file, or an export")
     parser.add_argument("--key", required=True, help="the log's verifier key, or a file that holds it")
     parser.add_argument("--event", help="the recorded event, as JSON")
+    parser.add_argument(
+        "--witness", action="append", default=[], help="key of a witness that must have cosigned"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(argv)
     try:
         key = options.key if options.key.count("+") >= 2 else _read_text(options.key)
-        event = _read(options.event) if options.event else None
-        found = check(_read_text(options.receipt), key, event)
+        if _is_export(options.receipt):
+            found = check_export(options.receipt, key, options.witness)
+        else:
+            event = _read(options.event) if options.event else None
+            found = check(_read_text(options.receipt), key, event, options.witness)
         code = 0
     except (Refused, Unusable) as exc:
         found, code = {"ok": False, "problem": str(exc)}, 1 if isinstance(exc, Refused) else 2
@@ -294,6 +375,8 @@ def main(argv: list[str] | None = None) -> int:
         print(json.dumps(found, sort_keys=True))
     elif code:
         print(f"NOT VERIFIED: {found['problem']}", file=sys.stderr)
+    elif "events" in found:
+        print(f"verified: {found['events']} events in the log {found['log']} of {found['tree_size']} entries")
     else:
         what = "this event" if found["event_checked"] else f"the entry with hash {found['leaf_hash']}"
         print(f"verified: {what} is entry {found['index']} of {found['tree_size']} in the log {found['log']}")

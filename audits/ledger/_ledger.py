@@ -13,8 +13,9 @@ from sqlalchemy.exc import ArgumentError
 
 from clearmark.audits.ledger._canonical import envelope_tail
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
+from clearmark.audits.ledger._cosign import WitnessKey, with_signatures
 from clearmark.audits.ledger._export import export_lines
-from clearmark.audits.ledger._merkle import hash_leaf, inclusion_proof
+from clearmark.audits.ledger._merkle import consistency_proof, hash_leaf, inclusion_proof
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._receipts import Receipt
 from clearmark.audits.ledger._reconcile import TERMINAL, Reconciliation, reconcile_store
@@ -32,7 +33,7 @@ from clearmark.audits.ledger._retention import (
     prune_events,
     release_body,
 )
-from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, MARK, META, PERSONAL, SUBJECT_KEY
+from clearmark.audits.ledger._schema import CHECKPOINT, COSIGNATURE, EVENT, MARK, META, PERSONAL, SUBJECT_KEY
 from clearmark.audits.ledger._sqlite import SqliteStore
 from clearmark.audits.ledger._store import Store
 from clearmark.audits.ledger._vault import Vault
@@ -177,8 +178,39 @@ class Ledger:
         self._refuse_damaged()
         return self._writer.checkpoint()
 
+    def consistency(self, old: int, new: int | None = None) -> list[bytes]:
+        """Return the proof that the first `old` events are the beginning of the first `new`, or of all."""
+        tree = self._writer.refresh()
+        try:
+            return consistency_proof(old, tree.size if new is None else new, tree.node)
+        except (ValueError, IndexError) as exc:
+            raise UsageError(f"no sizes of this ledger: {old}, {new}") from exc
+
+    def witness(self, url: str, key: str, *, timeout_s: float = 10.0) -> Checkpoint:
+        """Have the present checkpoint cosigned by the witness at `url`, and keep what it signed.
+
+        `key` is the witness's public key. Receipts under that checkpoint carry the cosignature from then on.
+
+        Raises:
+            LedgerUnavailable: when the witness does not answer.
+            LedgerTampered: when it has seen another history of this log than ours.
+            LedgerError: when it refuses.
+        """
+        from clearmark.audits.ledger._witnessing import ask_witness
+
+        witness = WitnessKey.parse(key)
+        head = self.checkpoint()
+        tree = self._writer.tree
+        mine = COSIGNATURE.c.witness == str(witness)
+        with self._store.reading() as conn:
+            old = conn.execute(select(func.max(COSIGNATURE.c.size)).where(mine)).scalar() or 0
+        line = ask_witness(url, witness, head, tree, old=old, timeout_s=timeout_s)
+        return self._writer.cosigned(head, line, str(witness))
+
     def receipt(self, event_id: str) -> Receipt:
-        """Return the proof that an event is on record, under the earliest checkpoint that covers it.
+        """Return the proof that an event is on record.
+
+        It stands under the earliest cosigned checkpoint that covers the event, or else under the earliest.
 
         Raises:
             LedgerError: when there is no such event.
@@ -283,7 +315,7 @@ class Ledger:
             if row.erasure is not None:
                 values[name] = None
                 continue
-            if row.wrapped is None:
+            if not isinstance(row.wrapped, bytes) or not isinstance(row.sealed, bytes):
                 raise LedgerTampered(f"the key of the personal data of event {event.seq} is missing")
             key = self._vault.unwrap(row.key_id, row.wrapped)
             value = key.open(event_id, name, row.sealed)
@@ -444,6 +476,9 @@ class Ledger:
             self._check_rollback(last)
         except LedgerTampered as exc:
             self._damage = exc.message
+        except (TypeError, ValueError, KeyError, AttributeError) as exc:
+            # A value of another type than any that we write.
+            self._damage = f"stored values are malformed ({type(exc).__name__})"
 
     def _check_keys(self) -> None:
         mine = {"verifier_key": self.verifier_key, "vault_check": self._vault.check}
@@ -499,15 +534,17 @@ class Ledger:
         return size == (signed or 0)
 
     def _head_over(self, seq: int, size: int) -> Checkpoint | None:
-        query = (
-            select(CHECKPOINT.c.note)
-            .where(CHECKPOINT.c.size > seq, CHECKPOINT.c.size <= size)
-            .order_by(CHECKPOINT.c.size)
-            .limit(1)
-        )
+        point, line = CHECKPOINT.c, COSIGNATURE.c
+        earliest = select(point.size, point.note).where(point.size > seq, point.size <= size)
+        earliest = earliest.order_by(point.size).limit(1)
+        cosigned = earliest.where(point.size.in_(select(line.size)))
         with self._store.reading() as conn:
-            note = conn.execute(query).scalar()
-        return None if note is None else parse_checkpoint(note, self._signer.verifier)
+            row = conn.execute(cosigned).first() or conn.execute(earliest).first()
+            if row is None:
+                return None
+            lines = select(line.line).where(line.size == row.size).order_by(line.line)
+            note = with_signatures(row.note, list(conn.execute(lines).scalars()))
+        return parse_checkpoint(note, self._signer.verifier)
 
     def _erase(self, scope: str, name: str, *, request_id: str, tenant: str) -> Erased:
         self._refuse_damaged()
@@ -532,10 +569,12 @@ class Ledger:
 
 def _stored(row: Row[Any]) -> StoredEvent:
     envelope, leaf = row.envelope, row.leaf_hash
-    tail = envelope_tail(row.event_id, row.kind, row.request_id, row.tenant, row.ts_us)
-    if row.pruned is None and (
-        not isinstance(envelope, bytes) or hash_leaf(envelope) != leaf or not envelope.endswith(b"}" + tail)
-    ):
+    types = tuple(map(type, (row.event_id, row.kind, row.request_id, row.tenant, row.ts_us, envelope, leaf)))
+    good = types == (str, str, str, str, int, bytes, bytes)
+    if good and row.pruned is None:
+        tail = envelope_tail(row.event_id, row.kind, row.request_id, row.tenant, row.ts_us)
+        good = hash_leaf(envelope) == leaf and envelope.endswith(b"}" + tail)
+    if not good:
         raise LedgerTampered(
             f"event {row.seq} is not what was recorded",
             hint="run `clearmark ledger verify` to see how far it goes",

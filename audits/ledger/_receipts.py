@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from clearmark.audits.ledger._cosign import WitnessKey, cosigned_by
 from clearmark.audits.ledger._merkle import HASH_SIZE, MAX_PROOF, hash_leaf, verify_inclusion
 from clearmark.audits.ledger._notes import NoteVerifier, decode_base64, parse_checkpoint, split_note
 from clearmark.core.canonical import canonical_json
@@ -119,15 +120,29 @@ class Receipt:
             note=note,
         )
 
-    def verify(self, verifier_key: str, *, envelope: bytes | None = None) -> bool:
-        """Tell whether the receipt holds under `verifier_key`, and for the event's bytes where given."""
-        return not self.explain(verifier_key, envelope=envelope)
+    def verify(
+        self, verifier_key: str, *, envelope: bytes | None = None, witnesses: Sequence[str] = ()
+    ) -> bool:
+        """Tell whether the receipt holds under `verifier_key`, for the event's bytes where given.
 
-    def explain(self, verifier_key: str, *, envelope: bytes | None = None) -> str:
+        Every one of `witnesses` (their public keys) must have cosigned its checkpoint.
+        """
+        return not self.explain(verifier_key, envelope=envelope, witnesses=witnesses)
+
+    def cosigned_by(self, witnesses: Sequence[str]) -> dict[str, int]:
+        """Return which of these witnesses (public keys) cosigned it, and when (seconds since 1970)."""
+        try:
+            return cosigned_by(self.note, [WitnessKey.parse(key) for key in witnesses])
+        except LedgerTampered:
+            return {}
+
+    def explain(
+        self, verifier_key: str, *, envelope: bytes | None = None, witnesses: Sequence[str] = ()
+    ) -> str:
         """Say what is wrong with the receipt; empty when it holds.
 
         Raises:
-            UsageError: when `verifier_key` is none.
+            UsageError: when a key is none.
         """
         verifier = NoteVerifier.parse(verifier_key)
         try:
@@ -144,4 +159,5 @@ class Receipt:
                 return "the receipt names another event"
         if not verify_inclusion(leaf, self.seq, head.size, self.proof, bytes.fromhex(head.root)):
             return "the proof does not lead to the signed root"
-        return ""
+        missing = [key for key in witnesses if str(WitnessKey.parse(key)) not in self.cosigned_by(witnesses)]
+        return f"it is not cosigned by {WitnessKey.parse(missing[0]).name}" if missing else ""

@@ -18,7 +18,20 @@ from sqlalchemy import (
     Text,
 )
 
-__all__ = ["CHECKPOINT", "EVENT", "FORMAT", "MARK", "META", "METADATA", "PERSONAL", "SUBJECT_KEY", "TILE"]
+__all__ = [
+    "CHECKPOINT",
+    "COSIGNATURE",
+    "EVENT",
+    "FORMAT",
+    "MARK",
+    "META",
+    "METADATA",
+    "PERSONAL",
+    "SUBJECT_KEY",
+    "TILE",
+    "postgres_triggers",
+    "sqlite_triggers",
+]
 
 FORMAT = "1"
 """The version of these tables, kept in `meta`."""
@@ -82,6 +95,16 @@ CHECKPOINT = Table(
     Column("note", Text, nullable=False),
 )
 
+COSIGNATURE = Table(
+    "cosignature",
+    METADATA,
+    Column("size", _BIG, primary_key=True, autoincrement=False),
+    Column("line", Text, primary_key=True),
+    Column("witness", Text, nullable=False, index=True),
+    sqlite_with_rowid=False,
+)
+"""Signature lines of witnesses, by the size of the checkpoint that they are over."""
+
 SUBJECT_KEY = Table(
     "subject_key",
     METADATA,
@@ -103,7 +126,7 @@ PERSONAL = Table(
 )
 """Sealed personal values. Erasing leaves a row without key and bytes, with the id of the erasure event."""
 
-APPEND_ONLY = ("mark", "tile", "checkpoint", "meta")
+APPEND_ONLY = ("mark", "tile", "checkpoint", "cosignature", "meta")
 """The tables whose rows never change and never go."""
 
 _APPEND = "the ledger is append-only"

@@ -125,7 +125,10 @@ class Store(ABC):
                     .where(TILE.c.level == level - 1, TILE.c.number >= start)
                     .order_by(TILE.c.number)
                 )
-            return [bytes(item) for item in conn.execute(query.limit(count)).scalars()]
+            hashes = list(conn.execute(query.limit(count)).scalars())
+            if not all(isinstance(item, bytes) for item in hashes):
+                raise LedgerTampered(f"the tree holds a value that is no hash, at level {level} from {start}")
+            return hashes
 
         total = self.size(conn) if size is None else size
         return Tree.load(total, edge=edge, read_tile=lambda level, number: self.tile(level, number, conn))

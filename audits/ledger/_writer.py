@@ -19,11 +19,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, func, select
 
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
+from clearmark.audits.ledger._cosign import with_signatures
 from clearmark.audits.ledger._entries import Entry, record
 from clearmark.audits.ledger._merkle import hash_leaf
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._records import Recorded
-from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, MARK, PERSONAL, SUBJECT_KEY, TILE
+from clearmark.audits.ledger._schema import CHECKPOINT, COSIGNATURE, EVENT, MARK, PERSONAL, SUBJECT_KEY, TILE
 from clearmark.audits.ledger._store import Duplicate, Store
 from clearmark.audits.ledger._tree import Tree
 from clearmark.audits.ledger._vault import DataKey, Vault
@@ -156,6 +157,19 @@ class Writer:
                 else:
                     self._log.sync()
         return head
+
+    def cosigned(self, head: Checkpoint, line: str, witness: str) -> Checkpoint:
+        """Keep the signature line of a witness over `head`, and return the checkpoint with it."""
+        with self._lock:
+            with self._store.writing() as conn:
+                known = select(COSIGNATURE.c.line).where(COSIGNATURE.c.size == head.size)
+                if line not in set(conn.execute(known).scalars()):
+                    row = {"size": head.size, "line": line, "witness": witness}
+                    conn.execute(COSIGNATURE.insert(), row)
+            note = with_signatures(head.note, [line])
+            if self._log is not None:
+                self._log.append(note, sync=True)
+        return Checkpoint(origin=head.origin, size=head.size, root=head.root, note=note)
 
     def transact(
         self, work: Callable[[Connection, str], tuple[T, Mapping[str, Any] | None]], **values: str

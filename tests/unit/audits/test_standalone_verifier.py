@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import clearmark.audits
 from clearmark.audits import Ledger, NoteSigner, verify_standalone
+from clearmark.audits.ledger._cosign import Cosigner
 from clearmark.core import Event
 
 PROGRAM = Path(clearmark.audits.__file__).with_name("verify_standalone.py")
@@ -29,6 +30,7 @@ def case(tmp_path_factory):
         )
         receipt = ledger.receipt(records[6].event_id)
         envelope = ledger.get(records[6].event_id).envelope
+        ledger.export(folder / "export.jsonl")
     (folder / "receipt.tlog-proof").write_text(receipt.text, encoding="utf-8")
     (folder / "event.json").write_bytes(envelope)
     (folder / "pretty.json").write_text(json.dumps(json.loads(envelope), indent=2))
@@ -70,6 +72,30 @@ def test_a_good_receipt(case):
         assert said["ok"]
         assert said["event_checked"]
         assert (said["event_id"], said["root"]) == (receipt.event_id, receipt.root)
+
+
+def test_an_export(case):
+    folder, _, _ = case
+    done = run(folder, "export.jsonl", "--key", "key")
+    assert done.returncode == 0
+    assert "11 events" in done.stdout
+    lines = (folder / "export.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    for changed in (lines[:5], [*lines[:3], lines[3].replace("é", "e"), *lines[4:]], lines[:3] + lines[4:]):
+        (folder / "changed.jsonl").write_text("".join(changed), encoding="utf-8")
+        assert run(folder, "changed.jsonl", "--key", "key", "--json").returncode == 1
+
+
+def test_a_witness(case):
+    folder, receipt, _ = case
+    witness = Cosigner("witness.example", NoteSigner.generate("w").to_pem())
+    text = receipt.note.rpartition("\n\n")[0] + "\n"
+    (folder / "cosigned.tlog-proof").write_text(receipt.text + witness.cosign(text), encoding="utf-8")
+    assert run(folder, "cosigned.tlog-proof", "--key", "key", "--witness", str(witness.key)).returncode == 0
+    done = run(folder, "receipt.tlog-proof", "--key", "key", "--witness", str(witness.key))
+    assert done.returncode == 1
+    assert "not cosigned by witness.example" in done.stderr
+    stranger = Cosigner("witness.example", NoteSigner.generate("w").to_pem())
+    assert run(folder, "cosigned.tlog-proof", "--key", "key", "--witness", str(stranger.key)).returncode == 1
 
 
 def test_what_does_not_hold(case):
