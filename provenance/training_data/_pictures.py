@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clearmark.core.errors import MediaError, MediaTooLarge
 from clearmark.core.pixels import MAX_BYTES, MAX_PIXELS, open_image, sniff
@@ -81,7 +81,8 @@ def look_at(
     look.width, look.height = picture.size
     small = on_white(picture, _WORKING_SIDE)
     look.picture = small
-    look.blank = all(high - low <= _FLAT for low, high in small.getextrema())
+    extrema: Any = small.getextrema()
+    look.blank = all(high - low <= _FLAT for low, high in extrema)
     if not look.blank:
         look.phash = perceptual_hash(small)
         look.colours = _colours(small)

@@ -25,6 +25,10 @@ __all__ = [
 ]
 
 
+_facts = json.JSONEncoder().encode
+_measures = json.JSONEncoder(sort_keys=True).encode
+
+
 def leaf_of(row: Mapping[str, Any], spdx: str) -> bytes:
     """Return the SHA-256 of what an item is: any other bytes, owner, licence, caption give another leaf."""
     sha256 = row["sha256"]
@@ -39,7 +43,7 @@ def leaf_of(row: Mapping[str, Any], spdx: str) -> bytes:
         row["method"],
         row["state"],
     )
-    return hashlib.sha256(json.dumps(facts).encode()).digest()
+    return hashlib.sha256(_facts(facts).encode()).digest()
 
 
 def licence_fingerprint(licence: Licence) -> bytes:
@@ -49,7 +53,7 @@ def licence_fingerprint(licence: Licence) -> bytes:
 
 def measures_text(measures: Mapping[str, int]) -> str:
     """Write measures as JSON; empty for none, which is the usual case."""
-    return json.dumps(dict(measures), sort_keys=True) if measures else ""
+    return _measures(dict(measures)) if measures else ""
 
 
 def signed(phash: int | None) -> int | None:

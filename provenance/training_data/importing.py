@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from operator import itemgetter
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, insert, select, update
+from sqlalchemy.dialects import sqlite
 
 from clearmark.core.errors import Error, UsageError
 from clearmark.core.pixels import MAX_PIXELS
@@ -42,6 +44,8 @@ _LIMITS: Mapping[str, int] = {
     "method": 200, "consent_ref": 500, "media_type": 100, "evidence": 2000, "detail": 500,
 }  # fmt: skip
 _CERTAIN = 500_000
+_ITEM_COLUMNS = tuple(column.name for column in ITEM.columns if column.name != "removal_id")
+_ITEM_SQL = str(insert(ITEM).compile(dialect=sqlite.dialect(), column_keys=_ITEM_COLUMNS))
 _MAX_INT = 2**31 - 1
 
 
@@ -266,7 +270,7 @@ def _store(run: _Run, ready: Sequence[_Ready], cursor: str) -> Version:
                         "read_us": signal.read_us or now_us(),
                     }
                 )
-        conn.execute(insert(ITEM), [one.row for one in ready])
+        _insert_items(conn, [one.row for one in ready])
         for table, rows in ((SIGNAL, signals), (QUARANTINE, faults)):
             if rows:
                 conn.execute(insert(table), rows)
@@ -286,6 +290,15 @@ def _store(run: _Run, ready: Sequence[_Ready], cursor: str) -> Version:
                 f"{version.name} is being imported by another process", hint="wait until it has ended"
             )
     return replace(version, cursor=cursor, read=number)
+
+
+def _insert_items(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert as SQLAlchemy would, but for SQLite without building a second dictionary for every row."""
+    if conn.dialect.name != "sqlite":
+        conn.execute(insert(ITEM), rows)
+        return
+    take = itemgetter(*_ITEM_COLUMNS)
+    conn.exec_driver_sql(_ITEM_SQL, [take(row) for row in rows])
 
 
 def _resolve_licences(conn: Connection, wanted: Iterable[Licence], known: dict[Licence, int]) -> None:
@@ -312,6 +325,8 @@ def _resolve_licences(conn: Connection, wanted: Iterable[Licence], known: dict[L
 
 def _text(value: str, field_name: str) -> str:
     """Cut to the limit of a field; leave out what databases and terminals cannot hold."""
+    if not value:
+        return ""
     limit = _LIMITS[field_name]
     if value.isprintable():
         return value[:limit]

@@ -53,6 +53,8 @@ _TEXTS = (
     "caption", "source", "creator", "statement", "category", "acquired", "method", "sha256", "media_type",
     "consent", "consent_ref",
 )  # fmt: skip
+_NUMBERS = ("width", "height", "size")
+_MEASURES = ("nsfw", "nsfw_word", "watermark", "faces")
 _HEADERS = ("content-usage", "tdm-reservation", "x-robots-tag")
 _WORDS = {"nsfw": 950_000, "unsure": 500_000, "unlikely": 50_000, "true": 950_000, "false": 50_000}
 
@@ -70,6 +72,10 @@ class Columns:
         self._root = root
         self._texts = [(field, self.places[field]) for field in _TEXTS if field in self.places]
         self._headers = [(field, self.places[field]) for field in _HEADERS if field in self.places]
+        self._numbers = [(field, self.places[field]) for field in _NUMBERS if field in self.places]
+        # What a file has no column for is not asked of each of its rows.
+        self._has_measures = any(field in self.places for field in _MEASURES)
+        self._has_bytes = "image" in self.places or "file" in self.places
 
     def used(self, names: Sequence[str]) -> list[str]:
         """Return the names of the columns that are read at all."""
@@ -85,10 +91,10 @@ class Columns:
             value = row[place]
             if value:
                 setattr(made, field, value if isinstance(value, str) else text_of(value))
-        for field in ("width", "height", "size"):
-            if field in self.places:
-                setattr(made, field, _whole(row[self.places[field]]))
-        made.measures = self._measures(row)
+        for field, place in self._numbers:
+            setattr(made, field, _whole(row[place]))
+        if self._has_measures:
+            made.measures = self._measures(row)
         if self._headers or "headers" in self.places:
             made.signals, made.signals_read = self._signals(row)
         status = text_of(self._cell(row, "status"))
@@ -96,7 +102,8 @@ class Columns:
             detail = text_of(self._cell(row, "error"))
             made.fault = Fault("not-downloaded", f"{status}: {detail}" if detail else status)
             return made
-        made.load, made.fault = self._bytes(row)
+        if self._has_bytes:
+            made.load, made.fault = self._bytes(row)
         return made
 
     def _cell(self, row: Sequence[Any], field: str) -> Any:
