@@ -59,7 +59,7 @@ def _credentials(verification: Verification) -> str:
     source = credentials.digital_source_type.rsplit("/", 1)[-1]
     made = f" It says that the picture was {_SOURCES[source]}." if source in _SOURCES else ""
     if credentials.state == "trusted":
-        text = f"Signed by {signer}, whom a trust anchor vouches for; unchanged since.{made}"
+        text = f"Signed by {signer}, whom the trust list vouches for; unchanged since.{made}"
     elif credentials.state == "valid":
         text = (
             f"Unchanged since it was signed, but the signer is untrusted: no trust anchor vouches for "

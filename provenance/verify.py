@@ -117,10 +117,11 @@ class Verification:
 
 
 class Verifier:
-    """Verifies pictures against the signers that `trust_anchors_pem` vouches for; None trusts nobody.
+    """Verifies files against the signers that `trust_anchors_pem` vouches for; None trusts nobody.
 
-    `keys` are the watermark keys to try. `extract` replaces the watermark reader (by default every codec of
-    this installation).
+    `timestamp_anchors_pem` are authorities that may vouch for time stamps only, `allowed_signers_pem` single
+    signers that are trusted by themselves. `keys` are the watermark keys to try. `extract` replaces the
+    watermark reader (by default every codec of this installation).
 
     Raises:
         UsageError: a trust list without a readable certificate.
@@ -130,10 +131,16 @@ class Verifier:
         self,
         trust_anchors_pem: bytes | None = None,
         *,
+        timestamp_anchors_pem: bytes | None = None,
+        allowed_signers_pem: bytes | None = None,
         keys: Sequence[bytes] = (),
         extract: Extract | None = None,
     ) -> None:
-        self._reader = CredentialReader(trust_anchors_pem)
+        self._reader = CredentialReader(
+            trust_anchors_pem,
+            timestamp_anchors_pem=timestamp_anchors_pem,
+            allowed_signers_pem=allowed_signers_pem,
+        )
         self._keys = tuple(keys)
         self._extract = extract or self._extract_any
 

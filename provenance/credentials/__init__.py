@@ -10,9 +10,10 @@ from clearmark.provenance.credentials.manifest import LedgerRef, ManifestSpec, S
 from clearmark.provenance.credentials.reader import Check, CredentialReader, Credentials, Ingredient
 from clearmark.provenance.credentials.signer import ManifestSigner, Signed
 from clearmark.provenance.credentials.timestamps import TimestampAuthority
-from clearmark.provenance.credentials.trust import pem_blocks
+from clearmark.provenance.credentials.trust import Anchor, anchors_of, pem_blocks
 
 __all__ = [
+    "Anchor",
     "Check",
     "CredentialReader",
     "Credentials",
@@ -25,6 +26,7 @@ __all__ = [
     "Signed",
     "SoftBinding",
     "TimestampAuthority",
+    "anchors_of",
     "check_conformance",
     "make_development_ca",
     "pem_blocks",

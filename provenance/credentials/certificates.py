@@ -16,7 +16,7 @@ from clearmark.provenance.credentials.trust import TRUSTED_USAGES
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-__all__ = ["may_sign_claims", "signing_certificate"]
+__all__ = ["fingerprint", "may_sign_claims", "signing_certificate"]
 
 _ANY = "2.5.29.37.0"
 _X5CHAIN = (33, "x5chain")
@@ -59,6 +59,13 @@ def may_sign_claims(certificate: Certificate) -> bool:
         return False
     names = {usage.dotted_string for usage in usages}
     return bool(names & set(TRUSTED_USAGES)) and _ANY not in names
+
+
+def fingerprint(certificate: Certificate) -> str:
+    """Return the hex SHA-256 of the certificate's DER form."""
+    from cryptography.hazmat.primitives import hashes
+
+    return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def _leaf(headers: Any) -> bytes | None:

@@ -12,12 +12,12 @@ from typing import Any
 from clearmark.core.errors import MediaError
 from clearmark.core.pixels import MAX_BYTES
 from clearmark.provenance._parts import check_parts
-from clearmark.provenance.credentials.certificates import may_sign_claims, signing_certificate
+from clearmark.provenance.credentials.certificates import fingerprint, may_sign_claims, signing_certificate
 from clearmark.provenance.credentials.codes import explain
 from clearmark.provenance.credentials.jumbf import count_manifests
 from clearmark.provenance.credentials.manifest import LEDGER_ASSERTION
 from clearmark.provenance.credentials.store import extract_store
-from clearmark.provenance.credentials.trust import context
+from clearmark.provenance.credentials.trust import STAMPS_ONLY, anchors_of, context
 
 __all__ = ["ABSENT", "UNREADABLE", "Check", "CredentialReader", "Credentials", "Ingredient"]
 
@@ -133,11 +133,23 @@ ABSENT = Credentials(state="absent")
 
 
 class CredentialReader:
-    """Reads manifests out of pictures. Safe to share between threads and to use after a fork."""
+    """Reads manifests out of files. Safe to share between threads and to use after a fork.
 
-    def __init__(self, trust_anchors_pem: bytes | None = None) -> None:
-        self._anchors = trust_anchors_pem
-        context(trust_anchors_pem)  # a broken trust list is reported here, not at the first picture
+    `timestamp_anchors_pem` are authorities that may vouch for time stamps but not for signers;
+    `allowed_signers_pem` are the certificates of single signers that are trusted by themselves.
+    """
+
+    def __init__(
+        self,
+        trust_anchors_pem: bytes | None = None,
+        *,
+        timestamp_anchors_pem: bytes | None = None,
+        allowed_signers_pem: bytes | None = None,
+    ) -> None:
+        self._anchors = (trust_anchors_pem, timestamp_anchors_pem)
+        allowed = anchors_of(allowed_signers_pem) if allowed_signers_pem else ()
+        self._allowed = frozenset(one.sha256 for one in allowed)
+        context(*self._anchors)  # a broken trust list is reported here, not at the first picture
 
     def read(self, data: bytes, media_type: str, *, store: bytes | None = None) -> Credentials:
         """Read the manifest inside `data`, or a detached manifest `store` against it.
@@ -157,7 +169,7 @@ class CredentialReader:
             return _unreadable("general.error", f"{number} manifests; at most {MAX_MANIFESTS} are checked")
         try:
             report = self._report(data, media_type, store)
-            return ABSENT if report is None else _second_look(_parse(report), report, held)
+            return ABSENT if report is None else self._second_look(_parse(report), report, held)
         except _Inaccessible as exc:
             return _unreadable("manifest.inaccessible", str(exc))
         except _faults() as exc:
@@ -169,7 +181,7 @@ class CredentialReader:
 
         try:
             reader = c2pa.Reader(
-                media_type, io.BytesIO(data), manifest_data=store, context=context(self._anchors)
+                media_type, io.BytesIO(data), manifest_data=store, context=context(*self._anchors)
             )
         except c2pa.C2paError.ManifestNotFound:
             return None
@@ -178,6 +190,30 @@ class CredentialReader:
                 raise _Inaccessible("it is kept elsewhere")
             report: dict[str, Any] = json.loads(reader.json())
             return report
+
+    def _second_look(
+        self, credentials: Credentials, report: dict[str, Any], store: bytes | None
+    ) -> Credentials:
+        """Judge the signer's certificate itself.
+
+        The library accepts one that is for time stamps only, which C2PA does not; and it trusts no single
+        signer.
+        """
+        if credentials.state == "invalid":
+            return credentials
+        signature = report["manifests"][report["active_manifest"]].get("signature_info") or {}
+        try:
+            certificate = signing_certificate(store or b"", report["active_manifest"])
+        except MediaError:
+            return _refused(credentials, "general.error")
+        # The certificate that is looked at must be the one that the library has checked.
+        if str(certificate.serial_number) != signature.get("cert_serial_number"):
+            return _refused(credentials, "general.error")
+        if not may_sign_claims(certificate):
+            return _refused(credentials, "signingCredential.invalid")
+        if credentials.state == "valid" and fingerprint(certificate) in self._allowed:
+            return _allowed(credentials)
+        return credentials
 
 
 class _Inaccessible(Exception):
@@ -205,25 +241,16 @@ def _count(store: bytes | None) -> int:
         return 0
 
 
-def _second_look(credentials: Credentials, report: dict[str, Any], store: bytes | None) -> Credentials:
-    """Refuse the one thing that the library accepts and C2PA does not: a certificate for another purpose."""
-    if credentials.state == "invalid":
-        return credentials
-    signature = report["manifests"][report["active_manifest"]].get("signature_info") or {}
-    code = ""
-    try:
-        certificate = signing_certificate(store or b"", report["active_manifest"])
-        # The certificate that was looked at must be the one that the library has checked.
-        if str(certificate.serial_number) != signature.get("cert_serial_number"):
-            code = "general.error"
-        elif not may_sign_claims(certificate):
-            code = "signingCredential.invalid"
-    except MediaError:
-        code = "general.error"
-    if not code:
-        return credentials
+def _refused(credentials: Credentials, code: str) -> Credentials:
     check = Check(code=code, explanation=explain(code), passed=False)
     return replace(credentials, state="invalid", validation=(check, *credentials.validation))
+
+
+def _allowed(credentials: Credentials) -> Credentials:
+    code = "signingCredential.trusted"
+    check = Check(code=code, explanation="the signer is on the list of allowed signers", passed=True)
+    rest = tuple(check for check in credentials.validation if check.code != _UNTRUSTED)
+    return replace(credentials, state="trusted", validation=(check, *rest))
 
 
 def _unreadable(code: str, reason: str) -> Credentials:
@@ -239,6 +266,12 @@ def _parse(report: dict[str, Any]) -> Credentials:
         return _unreadable("claim.missing", "no active manifest")
     results = report.get("validation_results", {})
     checks = tuple(_checks(results))
+    by_stamps = any(
+        row.get("code") == "signingCredential.trusted" and STAMPS_ONLY in (row.get("explanation") or "")
+        for row in (results.get("activeManifest") or {}).get("success") or []
+    )
+    if by_stamps:
+        checks = _not_trusted(checks)
     assertions = manifest.get("assertions", [])
     data = [(item.get("label", ""), item.get("data")) for item in assertions[:_MAX_ITEMS]]
     actions = tuple(_actions(data))
@@ -262,6 +295,12 @@ def _parse(report: dict[str, Any]) -> Credentials:
         bindings=tuple(_bindings(data)),
         assertions=tuple(_text(name) for name, _ in data),
     )
+
+
+def _not_trusted(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """An authority for time stamps vouches for no signer."""
+    kept = tuple(check for check in checks if check.code != "signingCredential.trusted")
+    return (Check(code=_UNTRUSTED, explanation=explain(_UNTRUSTED), passed=False), *kept)
 
 
 def _state(word: str, checks: tuple[Check, ...]) -> str:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import re
 import threading
+from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 from clearmark.core.errors import UsageError
 
-__all__ = ["TRUSTED_USAGES", "context", "pem_blocks"]
+__all__ = ["STAMPS_ONLY", "TRUSTED_USAGES", "Anchor", "anchors_of", "context", "pem_blocks"]
 
 TRUSTED_USAGES = (
     "1.3.6.1.4.1.62558.2.1",  # C2PA claim signing
@@ -28,8 +30,11 @@ TRUSTED_USAGES = (
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----")
 _MAX_TRUST_BYTES = 8 * 1024 * 1024
 
+STAMPS_ONLY = "[user_anchors]"
+"""How the library words that an anchor was found in the list for time stamps."""
+
 _lock = threading.Lock()
-_contexts: dict[tuple[int, bytes], Any] = {}
+_contexts: dict[tuple[int, bytes, bytes], Any] = {}
 
 
 def pem_blocks(pem: bytes | str) -> bytes:
@@ -54,16 +59,46 @@ def pem_blocks(pem: bytes | str) -> bytes:
     return blocks
 
 
-def context(trust_anchors_pem: bytes | None) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class Anchor:
+    """One certificate of a trust list: whom it names, until when, and the hex SHA-256 of its DER form."""
+
+    subject: str
+    expires: datetime
+    sha256: str
+
+
+def anchors_of(pem: bytes | str) -> tuple[Anchor, ...]:
+    """Return what a trust list holds, in its order and each certificate once.
+
+    Raises:
+        UsageError: when there is no certificate in it, or when one does not parse.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+
+    found = [
+        Anchor(
+            subject=one.subject.rfc4514_string(),
+            expires=one.not_valid_after_utc,
+            sha256=one.fingerprint(hashes.SHA256()).hex(),
+        )
+        for one in x509.load_pem_x509_certificates(pem_blocks(pem))
+    ]
+    return tuple(dict.fromkeys(found))
+
+
+def context(trust_anchors_pem: bytes | None, timestamp_anchors_pem: bytes | None = None) -> Any:
     """Return the library's context for these anchors; None trusts nobody. One per process."""
     anchors = _clean(trust_anchors_pem) if trust_anchors_pem else b""
+    stamps = _clean(timestamp_anchors_pem) if timestamp_anchors_pem else b""
     # A context is dead after a fork: the process id is part of the key.
-    key = (os.getpid(), anchors)
+    key = (os.getpid(), anchors, stamps)
     with _lock:
         if key not in _contexts:
             if len(_contexts) >= 16:
                 _contexts.pop(next(iter(_contexts)))
-            _contexts[key] = _make(anchors)
+            _contexts[key] = _make(anchors, stamps)
         return _contexts[key]
 
 
@@ -72,12 +107,16 @@ def _clean(pem: bytes) -> bytes:
     return pem_blocks(pem)
 
 
-def _make(anchors: bytes) -> Any:
+def _make(anchors: bytes, stamps: bytes) -> Any:
     import c2pa
 
     trust: dict[str, Any] = {"trust_config": "\n".join(TRUSTED_USAGES) + "\n"}
     if anchors:
         trust["trust_anchors"] = anchors.decode("ascii")
+    if stamps:
+        # The library has one trust for signers and time stamps, but says by which of two lists it was found;
+        # the reader takes nobody for a signer who stands in this one only.
+        trust["user_anchors"] = stamps.decode("ascii")
     return c2pa.Context.from_dict(
         {
             "verify": {

@@ -64,9 +64,9 @@ def test_a_type_that_the_bytes_are_not_is_no_error(signer):
 
 
 @pytest.mark.parametrize("media_type", MAKERS)
-def test_the_verifier_knows_them_by_their_bytes(signer, development, media_type):
+def test_the_verifier_knows_them_by_their_bytes(signer, development, media_type, read_marks):
     signed = signer.sign(MAKERS[media_type](), media_type, ManifestSpec(mark_id="0" * 16))
-    verifier = Verifier(development.root_pem)
+    verifier = Verifier(development.root_pem, extract=read_marks)
     found = verifier.verify([signed.data])[0]
     assert found.media_type == media_type
     assert found.credentials.state == "trusted"

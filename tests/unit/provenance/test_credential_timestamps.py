@@ -48,9 +48,9 @@ def sign_shortly_before_the_end(data):
     raise AssertionError("too slow to sign within half a minute")
 
 
-def test_a_stamped_signing_outlives_its_certificate(encoded):
+def test_a_stamped_signing_outlives_its_certificate(encoded, read_marks):
     short, signer, signed = sign_shortly_before_the_end(encoded())
-    kept, lost = Verifier(short.root_pem).verify(signed)
+    kept, lost = Verifier(short.root_pem, extract=read_marks).verify(signed)
     assert kept.credentials.state == "trusted"
     assert kept.credentials.signed_at
     codes = {check.code for check in kept.credentials.validation}
@@ -139,3 +139,20 @@ def test_a_forged_stamp_is_not_trusted(development, encoded):
     found = CredentialReader(development.root_pem).read(signed.data, "image/png")
     assert "timeStamp.trusted" not in {check.code for check in found.validation}
     assert "timeStamp.untrusted" in {check.code for check in found.validation}
+
+
+def test_an_authority_for_time_stamps_vouches_for_no_signer(development, encoded):
+    stamps = make_development_ca()
+    with TimestampAuthority.from_development(stamps).serve() as url:
+        signer = ManifestSigner.from_pem(development.chain_pem, development.key_pem, timestamp_url=url)
+        honest = signer.sign(encoded(), "image/png", ManifestSpec(mark_id="0" * 16)).data
+    sly = ManifestSigner.from_pem(stamps.chain_pem, stamps.key_pem)
+    other = sly.sign(encoded(), "image/png", ManifestSpec(mark_id="0" * 16)).data
+    reader = CredentialReader(development.root_pem, timestamp_anchors_pem=stamps.root_pem)
+    first, second = (reader.read(data, "image/png") for data in (honest, other))
+    assert first.state == "trusted"
+    assert "timeStamp.trusted" in {check.code for check in first.validation}
+    assert second.state == "valid"
+    assert "signingCredential.untrusted" in {check.code for check in second.validation}
+    alone = CredentialReader(timestamp_anchors_pem=stamps.root_pem).read(other, "image/png")
+    assert alone.state == "valid"

@@ -20,6 +20,7 @@ from clearmark.provenance.credentials import (
     ManifestSigner,
     ManifestSpec,
     SoftBinding,
+    anchors_of,
     make_development_ca,
     pem_blocks,
     renew_development_leaf,
@@ -318,6 +319,14 @@ def test_too_many_manifests_are_not_checked(signer, encoded, asset_of, monkeypat
     found = CredentialReader().read(both, "image/png")
     assert found.state == "invalid"
     assert "at most 1" in found.validation[0].explanation
+
+
+def test_a_trust_list_says_whom_it_holds(development):
+    found = anchors_of(b"words\n" + development.root_pem * 2 + development.chain_pem)
+    assert len(found) == 2
+    assert "clearmark development root" in found[0].subject
+    assert found[0].expires > found[1].expires
+    assert len(found[0].sha256) == 64
 
 
 def test_threads_share_a_signer(signer, encoded):

@@ -42,12 +42,12 @@ def test_mark_ids_are_random_and_well_formed():
 
 
 @pytest.mark.parametrize("media_type", MEDIA_TYPES)
-def test_every_layer_is_in_the_picture(marker, development, encoded, asset_of, media_type):
+def test_every_layer_is_in_the_picture(marker, development, encoded, asset_of, media_type, read_marks):
     wanted = job(asset_of(encoded(media_type), media_type))
     marked = marker.mark([wanted])[0]
     assert marked.asset.media_type == media_type
     assert (marked.asset.width, marked.asset.height) == (256, 256)
-    found = Verifier(development.root_pem).verify([marked.asset])[0]
+    found = Verifier(development.root_pem, extract=read_marks).verify([marked.asset])[0]
     assert found.exit_code == 0
     assert found.credentials.state == "trusted"
     assert found.credentials.ledger == {**LEDGER.to_dict(), "mark_id": wanted.mark_id}
@@ -71,7 +71,7 @@ def test_a_batch_keeps_its_order(marker, encoded, asset_of):
 
 @pytest.mark.parametrize("media_type", MEDIA_TYPES)
 def test_another_media_type_can_be_asked_for(signer, encoded, asset_of, media_type):
-    marker = Marker(signer=signer, codec=get_codec(), encoding=Encoding(media_type=media_type))
+    marker = Marker(signer=signer, codec=get_codec("dwt-dct-svd"), encoding=Encoding(media_type=media_type))
     marked = marker.mark([job(asset_of(encoded()))])[0]
     assert marked.asset.media_type == media_type
     assert marked.mark.label is None
@@ -235,7 +235,23 @@ def test_a_job_is_checked_when_it_is_made(encoded, asset_of):
 
 
 def test_the_label_lies_under_the_watermark(signer, encoded, asset_of):
-    both = Marker(signer=signer, codec=get_codec(), label=LabelSettings(), metadata=MetadataSettings())
+    both = Marker(
+        signer=signer, codec=get_codec("dwt-dct-svd"), label=LabelSettings(), metadata=MetadataSettings()
+    )
     marked = both.mark([job(asset_of(encoded()))])[0]
     actions = [a["action"] for a in CredentialReader().read(marked.asset.data, "image/png").actions]
     assert actions == ["c2pa.created", "c2pa.addedText", "c2pa.watermarked.bound"]
+
+
+def test_the_best_codec_with_a_key_of_ones_own(signer, development, encoded, asset_of):
+    key = b"k" * 32
+    wanted = job(asset_of(encoded()))
+    marked = Marker(signer=signer, codec=get_codec("auto", key), label=LabelSettings()).mark([wanted])[0]
+    found = Verifier(development.root_pem, keys=[key]).verify([marked.asset])[0]
+    assert found.exit_code == 0
+    assert found.watermark.mark_id == wanted.mark_id
+    assert found.bound_mark_ids == {wanted.mark_id}
+    out = io.BytesIO()
+    Image.open(io.BytesIO(marked.asset.data)).convert("RGB").save(out, "JPEG", quality=80)
+    stripped = Verifier(development.root_pem, keys=[key]).verify([out.getvalue()])[0]
+    assert (stripped.credentials.state, stripped.mark_ids) == ("absent", (wanted.mark_id,))

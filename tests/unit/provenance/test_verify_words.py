@@ -40,8 +40,8 @@ def marked(marker, encoded, asset_of):
 
 
 @pytest.fixture(scope="module")
-def verifier(development):
-    return Verifier(development.root_pem)
+def verifier(development, read_marks):
+    return Verifier(development.root_pem, extract=read_marks)
 
 
 def recompressed(data, quality=90):
@@ -55,7 +55,7 @@ def test_a_marked_picture(verifier, marked):
     assert found[0].to_dict() == found[1].to_dict()
     assert found[0].exit_code == 0
     text = conclude(found[0], ANSWER)
-    assert "whom a trust anchor vouches for; unchanged since" in text
+    assert "whom the trust list vouches for; unchanged since" in text
     assert "made by a trained model" in text
     assert "number 7" in text
 
@@ -82,11 +82,21 @@ def test_the_json_form(verifier, marked):
     assert out["metadata"]["aigc"]["Label"] == "1"
 
 
-def test_an_untrusted_signer(marked):
-    found = Verifier(make_development_ca().root_pem).verify([marked.asset])[0]
+def test_an_untrusted_signer(marked, read_marks):
+    found = Verifier(make_development_ca().root_pem, extract=read_marks).verify([marked.asset])[0]
     assert found.exit_code == 0
     assert found.credentials.state == "valid"
     assert "untrusted" in conclude(found)
+
+
+def test_a_single_signer_can_be_allowed(marked, development, read_marks):
+    found = Verifier(allowed_signers_pem=development.chain_pem, extract=read_marks).verify([marked.asset])[0]
+    assert found.credentials.state == "trusted"
+    assert "unchanged since" in conclude(found)
+    other = Verifier(allowed_signers_pem=make_development_ca().chain_pem, extract=read_marks).verify(
+        [marked.asset]
+    )[0]
+    assert other.credentials.state == "valid"
 
 
 @pytest.mark.parametrize("media_type", ["image/png", "image/jpeg", "image/webp"])
@@ -118,15 +128,15 @@ def test_recompression_leaves_the_watermark(verifier, marked):
     assert "holds no decision" in conclude(found, {"found": False})
 
 
-def test_a_borrowed_mark_is_not_called_a_record(encoded, asset_of, marked):
+def test_a_borrowed_mark_is_not_called_a_record(encoded, asset_of, marked, read_marks):
     forger = make_development_ca()
     signer = ManifestSigner.from_pem(forger.chain_pem, forger.key_pem)
     stolen = MarkJob(asset=asset_of(encoded()), mark_id=marked.mark.id, ledger=LEDGER)
     forged = Marker(signer=signer, metadata=MetadataSettings()).mark([stolen])[0].asset
-    found = Verifier().verify([forged])[0]
+    found = Verifier(extract=read_marks).verify([forged])[0]
     assert found.mark_ids == (marked.mark.id,)
     assert "nothing ties this picture to that record" in conclude(found, ANSWER)
-    trusting = Verifier(forger.root_pem).verify([forged])[0]
+    trusting = Verifier(forger.root_pem, extract=read_marks).verify([forged])[0]
     assert "proves that it is on record" in conclude(trusting, ANSWER)
 
 
@@ -145,11 +155,11 @@ def test_metadata_alone_are_called_what_they_are(verifier, encoded, asset_of):
     assert "anybody can write or remove that" in conclude(found)
 
 
-def test_an_ended_certificate(encoded, asset_of):
+def test_an_ended_certificate(encoded, asset_of, read_marks):
     soon = make_development_ca(now=datetime.now(UTC) - timedelta(days=10), leaf_days=20)
     signer = ManifestSigner.from_pem(soon.chain_pem, soon.key_pem)
     marked = Marker(signer=signer).mark([MarkJob(asset=asset_of(encoded()), mark_id=new_mark_id())])[0]
-    found = Verifier(soon.root_pem).verify([marked.asset])[0]
+    found = Verifier(soon.root_pem, extract=read_marks).verify([marked.asset])[0]
     assert found.credentials.state == "trusted"
     ended = Verification(
         credentials=Credentials(
@@ -195,7 +205,7 @@ def test_a_manifest_over_another_watermark_is_a_contradiction():
 
 
 @pytest.mark.parametrize("position", [100, 600, -2000])  # the store's own form, a statement, the pixels
-def test_a_parent_that_was_broken_is_said(marker, development, encoded, asset_of, position):
+def test_a_parent_that_was_broken_is_said(marker, development, encoded, asset_of, position, read_marks):
     parent = bytearray(marker.mark([MarkJob(asset=asset_of(encoded()), mark_id=new_mark_id())])[0].asset.data)
     parent[position] ^= 1
     made = marker.mark(
@@ -208,7 +218,9 @@ def test_a_parent_that_was_broken_is_said(marker, development, encoded, asset_of
             )
         ]
     )[0]
-    assert "already broken" in conclude(Verifier(development.root_pem).verify([made.asset])[0])
+    assert "already broken" in conclude(
+        Verifier(development.root_pem, extract=read_marks).verify([made.asset])[0]
+    )
 
 
 @pytest.mark.parametrize(
