@@ -1,8 +1,9 @@
 """`extends`: a policy over others, tightened freely, loosened only where an override says why and by whom.
 
-Several parents are joined to the strictest of each item, whatever their order. The child then replaces single
-items: a threshold, a rule by its id, a layer. Every item by which the child lets through more than one of its
-parents must have an override of its own; one that loosens nothing is a fault, so that none lies in wait.
+Several parents are joined to the strictest of each item, whatever their order; a stage of which one says
+nothing is left to the others. The child then replaces single items: a threshold, a rule by its id, a layer.
+Every item by which the child lets through more than one of its parents must have an override of its own; one
+that loosens nothing is a fault, so that none lies in wait.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ def _over(base: Values, child: Values) -> Values:
     out.pop("tests", None)
     if "tests" in child:
         out["tests"] = child["tests"]
-    for key in ("description", "owner", "effective"):
+    # a parent's overrides are bound by its digest; here only the child's own stand
+    for key in ("description", "owner", "effective", "overrides"):
         if key not in child:
             out.pop(key, None)
     out["thresholds"] = {
@@ -169,9 +171,12 @@ def _over_marking(base: Values, child: Values) -> Values:
 def _check(out: Values, parents: Sequence[Values], child: Values, node: Node, faults: Faults) -> None:
     after = build_content(out)
     found: dict[str, str] = {}
-    for parent in parents:
-        for item in loosenings(build_content(parent), after):
-            found.setdefault(item.path, item.message)
+    contents = [build_content(parent) for parent in parents]
+    covered = {f"thresholds.{stage.value}" for content in contents for stage in content.covered}
+    for content in contents:
+        for item in loosenings(content, after):
+            if item.path not in covered:  # a parent that says nothing of a stage leaves it to the others
+                found.setdefault(item.path, item.message)
     allowed = {row["path"]: index for index, row in enumerate(child.get("overrides", []))}
     for path, message in found.items():
         spot = _find(node, path.split("."))

@@ -72,6 +72,10 @@ class PolicyHolder:
         self._past: list[Policy] = []
         self._current = _tested(Policy.load(name_or_path))
 
+    def on_reload(self, tell: Callable[[Reload], None]) -> None:
+        """Call `tell` with every reload from now on, before it takes effect; what it raises prevents it."""
+        self._on_reload = tell
+
     @property
     def current(self) -> Policy:
         """The policy in force. One reference: reading it needs no lock and never sees half a change."""

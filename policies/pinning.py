@@ -7,6 +7,7 @@ from pathlib import Path
 from clearmark.core.errors import PolicyError
 from clearmark.policies._nodes import Node, read_nodes
 from clearmark.policies._sources import locate, read_policy_text
+from clearmark.policies.editing import replace_file
 from clearmark.policies.policy import Policy
 
 __all__ = ["pin"]
@@ -36,7 +37,7 @@ def pin(path: str | Path) -> list[str]:
         lines[digest.line - 1] = line[:at] + actual + line[at + len(digest.value) :]
         changes.append(f"{policy.value}: {digest.value[:19]}… -> {actual[:19]}…")
     if changes:
-        file.write_text("".join(lines), encoding="utf-8")
+        replace_file(file, "".join(lines))
     return changes
 
 

@@ -143,6 +143,20 @@ def test_minors_are_never_loosened(folder: Path) -> None:
     assert "sexual/minors is never loosened" in faults(folder, body)[0]
 
 
+def test_the_overrides_of_a_parent_stay_the_parents(folder: Path) -> None:
+    parent = child(folder, "on_error: review\noverrides: [{path: on_error, reason: x, approved_by: y}]\n")
+    assert len(parent.overrides) == 1
+    grandchild = folder / "grandchild.yaml"
+    grandchild.write_text(
+        'schema: clearmark/policy/v1\nname: g\nversion: "1"\n'
+        f'extends: {{policy: child.yaml, digest: "{parent.ref.digest}"}}\n'
+    )
+    policy = Policy.load(grandchild)
+    assert policy.overrides == ()
+    assert policy.on_error == "review"
+    assert policy.extends == (("child.yaml", parent.ref.digest),)
+
+
 def test_an_override_that_loosens_nothing_is_a_fault(folder: Path) -> None:
     body = "overrides:\n  - {path: on_error, reason: just in case, approved_by: y}\n"
     assert faults(folder, body) == [

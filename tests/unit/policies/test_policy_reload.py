@@ -90,6 +90,14 @@ def test_a_change_that_cannot_be_recorded_does_not_happen(path: Path) -> None:
     assert holder.current is first
 
 
+def test_a_teller_can_be_set_later(path: Path) -> None:
+    told: list[str] = []
+    holder = PolicyHolder(path)
+    holder.on_reload(lambda report: told.append(report.outcome))
+    holder.reload()
+    assert told == ["unchanged"]
+
+
 def test_the_first_load_must_succeed(path: Path) -> None:
     path.write_text(TEXT.replace("sexual: 0.5}", "sexual: 0.8}"))
     with pytest.raises(PolicyError, match="expected block"):
