@@ -55,7 +55,7 @@ def asset_of():
 
 @pytest.fixture(scope="session")
 def read_marks():
-    """Return the reader of the codec that `marker` uses; searching for every codec's mark takes far longer."""
+    """Return the reader of the codec that `marker` uses; to search for every codec's mark takes longer."""
     codec = get_codec("dwt-dct-svd")
 
     def read(pixels):
