@@ -6,18 +6,21 @@ database; a copy from time to time is enough.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from clearmark.core.errors import LedgerUnavailable
 
-__all__ = ["CheckpointLog"]
+__all__ = ["CheckpointLog", "sync_folder"]
 
 MAX_LINE = 200_000
 TAIL = 262_144
+SYNC_EVERY_S = 1.0
 
 
 class CheckpointLog:
@@ -25,6 +28,7 @@ class CheckpointLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._synced = time.monotonic()
 
     def append(self, note: str, *, sync: bool = False) -> None:
         """Add a note; with `sync` it is on the disk when this returns.
@@ -44,8 +48,12 @@ class CheckpointLog:
                 try:
                     if os.write(handle, line) != len(line):
                         raise OSError(28, "the disk is full")
-                    if sync:
+                    # The first note must last: without any, the file looks as if somebody had removed it.
+                    if sync or not end or time.monotonic() - self._synced > SYNC_EVERY_S:
                         os.fsync(handle)
+                        self._synced = time.monotonic()
+                    if not end:
+                        sync_folder(self.path.parent)
                 except OSError:
                     os.ftruncate(handle, end)
                     raise
@@ -73,13 +81,16 @@ class CheckpointLog:
             ) from exc
 
     def notes(self) -> Iterator[str | None]:
-        """Yield every note, and None for a line that holds none. A line cut short by a crash is left out."""
+        """Yield every note, and None for a line without one; what a crash left unfinished is passed over."""
         try:
             with self.path.open("rb") as stream:
                 while line := stream.readline(MAX_LINE):
                     if not line.endswith(b"\n") and len(line) < MAX_LINE:
                         return
-                    yield _note(line)
+                    note = _note(line)
+                    # Zeros stand where the power failed before a sector was written; nothing else makes them.
+                    if note is not None or b"\x00" not in line:
+                        yield note
         except FileNotFoundError:
             return
         except OSError as exc:
@@ -99,9 +110,19 @@ class CheckpointLog:
         return next((note for line in reversed(lines) if (note := _note(line)) is not None), None)
 
 
+def sync_folder(folder: Path) -> None:
+    """Make it durable that a new file stands in a folder, where the system can do that."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 def _note(line: bytes) -> str | None:
     try:
-        row = json.loads(line)
+        row = json.loads(line.lstrip(b"\x00"))
     except (ValueError, RecursionError):
         return None
     note = row.get("note") if isinstance(row, dict) else None

@@ -1,4 +1,4 @@
-"""A ledger in one SQLite file: write-ahead log, `synchronous=FULL`, readable by its owner only.
+"""A ledger in one SQLite file: write-ahead log, `synchronous=EXTRA`, readable by its owner only.
 
 With `NORMAL`, acknowledged transactions are lost when the power fails; see SQLite's documentation of
 `PRAGMA synchronous`. `BEGIN IMMEDIATE` makes writing safe across processes.
@@ -17,6 +17,7 @@ from typing import Any
 
 from sqlalchemy import URL, Connection, Select, create_engine, event, text
 
+from clearmark.audits.ledger._checkpoint_log import sync_folder
 from clearmark.audits.ledger._schema import EVENT, FORMAT, METADATA, sqlite_triggers
 from clearmark.audits.ledger._store import Duplicate, Store
 from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
@@ -90,7 +91,7 @@ class SqliteStore(Store):
                     hint="update clearmark",
                 )
         if self.fresh:
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
 
     def lock(self, conn: Connection) -> None:
         """Do nothing: `BEGIN IMMEDIATE` took the lock."""
@@ -193,15 +194,6 @@ def _touch(path: Path, create: bool) -> bool:
     return True
 
 
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
 def _configure(dbapi: sqlite3.Connection, _: object) -> None:
     dbapi.isolation_level = None
     cursor = dbapi.cursor()
@@ -209,7 +201,9 @@ def _configure(dbapi: sqlite3.Connection, _: object) -> None:
         # The order matters: the file may be hostile, so nothing of its schema is trusted from the start.
         cursor.execute("PRAGMA trusted_schema = OFF")
         cursor.execute("PRAGMA cell_size_check = ON")
-        cursor.execute("PRAGMA synchronous = FULL")
+        # EXTRA is FULL, and also makes the removal of the journal durable by which the file turns to
+        # write-ahead logging: a journal that came back after a power cut would undo everything.
+        cursor.execute("PRAGMA synchronous = EXTRA")
         cursor.execute("PRAGMA secure_delete = ON")
         cursor.execute("PRAGMA cache_size = -16000")
         _use_wal(cursor)

@@ -47,7 +47,7 @@ def test_settings_and_rights(path):
             }
         for file in path.parent.iterdir():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
-    assert values == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1, "trusted_schema": 0}
+    assert values == {"journal_mode": "wal", "synchronous": 3, "secure_delete": 1, "trusted_schema": 0}
     assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.checkpoints.log", "ledger.db"]
 
 
