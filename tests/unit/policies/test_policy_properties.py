@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clearmark.core import CATEGORIES, Action, Stage, canonical_json
+from clearmark.core import CATEGORIES, Action, Failure, Stage, canonical_json
 from clearmark.core.errors import PolicyError
 from clearmark.policies import Inputs, Measurement, Policy, RequestFacts, profiles
 from clearmark.policies._sources import read_policy_text
+from clearmark.policies._strictness import loosenings
 
 POLICIES = [Policy.load(name) for name in profiles()]
 TEXTS = [read_policy_text(name).text for name in profiles()]
@@ -86,3 +88,74 @@ def test_deciding_twice_gives_the_same_verdict(
     assert first.action == max(held, default=Action.ALLOW)
     if found.get("sexual/minors", 0) >= 500_000:
         assert first.action is Action.BLOCK
+
+
+small = st.integers(1, 9).map(lambda tenth: tenth / 10)
+bands = st.dictionaries(st.sampled_from(["label", "review", "block"]), small, min_size=1).filter(
+    lambda row: [row[w] for w in ("label", "review", "block") if w in row] == sorted(set(row.values()))
+)
+rules = st.fixed_dictionaries(
+    {
+        "when": st.sampled_from(["scores.hate >= 0.3", "request.n > 4", "facts.faces > 1", "true"]),
+        "action": st.sampled_from(["label", "review", "block"]),
+        "on_error": st.sampled_from(["block", "review", "unsafe_allow"]),
+        "mode": st.sampled_from(["enforce", "shadow", "off"]),
+    }
+)
+forms = st.fixed_dictionaries(
+    {
+        "thresholds": st.dictionaries(st.sampled_from(["sexual", "hate"]), bands, min_size=1),
+        "requires": st.none() | st.lists(st.sampled_from(["sexual", "hate"]), min_size=1, unique=True),
+        "rules": st.dictionaries(st.sampled_from(["a", "b"]), rules),
+        "on_error": st.sampled_from(["block", "review", "unsafe_allow"]),
+    }
+)
+
+
+def written(form: dict) -> Policy:
+    lines = ["schema: clearmark/policy/v1", "name: t", 'version: "1"', f"on_error: {form['on_error']}"]
+    lines.append(f"thresholds: {{output: {json.dumps(form['thresholds'])}}}")
+    if form["requires"]:
+        lines.append(f"requires: {{output: {json.dumps(form['requires'])}}}")
+    if form["rules"]:
+        lines.append("rules:")
+    for name, rule in form["rules"].items():
+        expires = "" if rule["mode"] == "enforce" else ", expires: 2026-06-01"
+        keys = ", ".join(f"{key}: {json.dumps(value)}" for key, value in rule.items())
+        lines.append(f"  - {{id: {name}, stage: output, {keys}{expires}}}")
+    return Policy.parse("\n".join(lines) + "\n")
+
+
+observed = st.builds(
+    Inputs,
+    stage=st.just(Stage.OUTPUT),
+    request=st.builds(RequestFacts, n=st.integers(1, 9)),
+    measurements=st.dictionaries(st.sampled_from(["sexual", "hate"]), st.integers(0, 10)).map(
+        lambda row: tuple(
+            Measurement(category=category, score=tenth * 100_000, guard="g", guard_version="1")
+            for category, tenth in row.items()
+        )
+    ),
+    facts=st.dictionaries(st.just("faces"), st.integers(0, 3)),
+    failures=st.lists(
+        st.sampled_from(["sexual", "hate"]).map(
+            lambda category: Failure(
+                guard="g", guard_version="1", categories=(category,), error="E", message=""
+            )
+        ),
+        max_size=1,
+    ).map(tuple),
+    day=st.sampled_from(["2026-01-01", "2026-06-01"]),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(forms, forms, st.lists(observed, min_size=5, max_size=5))
+def test_a_policy_without_a_loosening_is_never_milder(one: dict, two: dict, subjects: list[Inputs]) -> None:
+    before, mixed = written(one), {**one, **two}
+    # a change of one part, as people make them, so that tightening is not too rare to be seen
+    for part in ("thresholds", "rules", "on_error", "requires"):
+        after = written({**one, part: mixed[part]})
+        if not list(loosenings(before, after)):
+            for inputs in subjects:
+                assert after.decide(inputs).action >= before.decide(inputs).action
