@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from clearmark.provenance.training_data.screens import HashList
     from clearmark.provenance.training_data.summary import Summary, summarize
+    from clearmark.provenance.training_data.using import UseCheck, check_use, read_keys
 
 _HOMES = {
     "_pictures": ("Look",),
@@ -52,6 +53,7 @@ _HOMES = {
     "removal": ("RemovalProof", "Selection", "check_removal", "remove_items"),
     "screens": ("HashList",),
     "summary": ("Summary", "summarize"),
+    "using": ("UseCheck", "check_use", "read_keys"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -80,11 +82,14 @@ __all__ = [
     "Source",
     "Summary",
     "Use",
+    "UseCheck",
     "Version",
     "audit",
     "check_removal",
+    "check_use",
     "import_source",
     "open_source",
+    "read_keys",
     "remove_items",
     "summarize",
     "write_documents",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,9 @@ class Database:
         if isinstance(where, Engine):
             self.engine, self.name, self._own = where, str(where.url), False
         elif isinstance(where, str) and "://" in where:
-            self.engine, self._own = create_engine(where), True
+            # SQLAlchemy's own default for this scheme is a driver that is not among our extras.
+            url = re.sub(r"^postgres(?:ql)?://", "postgresql+psycopg://", where)
+            self.engine, self._own = create_engine(url), True
             self.name = self.engine.url.render_as_string(hide_password=True)
         else:
             self.engine, self.name, self._own = _sqlite(Path(where), create), str(where), True

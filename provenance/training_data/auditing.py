@@ -248,7 +248,7 @@ def _clusters(register: Register, version: Version, policy: DataPolicy) -> tuple
     hashes: list[int] = []
     colours = bytearray()
     with register.database.reading() as conn:
-        stream: Any = conn.execution_options(yield_per=10_000).execute(query.order_by(ITEM.c.number))
+        stream: Any = conn.execute(query.order_by(ITEM.c.number).execution_options(yield_per=10_000))
         for number, phash, colour in stream:
             numbers.append(number)
             hashes.append(phash)

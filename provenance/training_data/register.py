@@ -286,7 +286,7 @@ def version_digest(conn: Connection, version_id: int, *, undone: Collection[str]
     """
     state = hashlib.sha256()
     query = select(ITEM.c.leaf, ITEM.c.state, ITEM.c.removal_id).where(ITEM.c.version_id == version_id)
-    stream: Any = conn.execution_options(yield_per=10_000).execute(query.order_by(ITEM.c.number))
+    stream: Any = conn.execute(query.order_by(ITEM.c.number).execution_options(yield_per=10_000))
     for leaf, item_state, removal in stream:
         if item_state != REMOVED or removal in undone:
             state.update(leaf)

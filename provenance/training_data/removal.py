@@ -253,7 +253,7 @@ def _copies(
     levels = Duplicates().colours
     found: dict[tuple[int, int], Item] = {}
     query = items_query().where(ITEM.c.state != REMOVED, ITEM.c.phash.is_not(None))
-    stream: Any = conn.execution_options(yield_per=5000).execute(query)
+    stream: Any = conn.execute(query.execution_options(yield_per=5000))
     for row in stream:
         item = item_of(row)
         if (row.version_id, row.number) in known or not item.colours:

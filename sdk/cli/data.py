@@ -200,6 +200,41 @@ def summary(
     return 0
 
 
+@app.command("use")
+@command
+def use(
+    dataset: Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="What it was made from.")],
+    items: Annotated[Path, typer.Option("--items", help="Keys of the items used: one a line, or JSON.")],
+    model: Annotated[str, typer.Option("--model", help="Name of the model.")] = "",
+    index: Annotated[str, typer.Option("--index", help="Name of the index, when it is no model.")] = "",
+    digest: Annotated[str, typer.Option("--digest", help="sha256:… of its weights or files.")] = "",
+    policy: DataPolicyOption = "default",
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Record what was made from a dataset, once every item that it used is one that may be used."""
+    from clearmark.provenance.training_data import DataPolicy, check_use, read_keys
+
+    if bool(model) == bool(index) or not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+        raise UsageError("a use has --model or --index, and --digest sha256:…")
+    rules, keys = DataPolicy.load(policy), read_keys(items)
+    with _open(home) as register:
+        version = register.version(dataset)
+        found = check_use(register, version, keys, rules)
+        if found.ok:
+            kind = "model" if model else "index"
+            register.record_use(version, kind=kind, name=model or index, digest=digest, policy=rules.digest)
+    if json_:
+        emit(found.to_dict())
+    elif found.ok:
+        say(f"{found.used:,} items used, all of them allowed; on record as made from {version.name}")
+    else:
+        say(f"{len(found.refused):,} of {found.used:,} items may not be used, {len(found.unknown):,} unknown")
+        rows = [(item.key, item.rule, item.because) for item in found.refused]
+        table("", ("item", "rule", "because"), [*rows, *((key, "unknown", "") for key in found.unknown)][:50])
+    return 0 if found.ok else 3
+
+
 @app.command("remove")
 @command
 def remove(

@@ -95,6 +95,32 @@ def test_every_item_was_screened(run, added, tmp_path):
     assert "drawings@1" in run("list")
 
 
+def test_a_model_is_on_record_when_it_used_only_what_is_allowed(run, added, tmp_path):
+    given = (
+        "use",
+        "drawings",
+        "--model",
+        "m",
+        "--digest",
+        "sha256:" + "5" * 64,
+        "--items",
+        tmp_path / "items",
+    )
+    (tmp_path / "items").write_text(
+        json.dumps({"items": [{"path": "0.png"}, {"path": "1.png"}, "other.png"]})
+    )
+    found = json.loads(run(*given, "--json", code=3))
+    assert [item["rule"] for item in found["refused"]] == ["non-commercial"]
+    assert found["unknown"] == ["other.png"]
+    assert "model m" not in run("list")
+    (tmp_path / "items").write_text("0.png\n")
+    assert "all of them allowed" in run(*given)
+    assert "model m" in run("list")
+    (tmp_path / "items").write_text("[]")
+    run(*given, code=2)
+    run("use", "drawings", "--items", tmp_path / "items", code=2)
+
+
 def test_what_is_not_there_is_said(run, added, tmp_path):
     run("audit", "nothing", code=2)
     run("add", "folder", tmp_path / "absent", code=2)
