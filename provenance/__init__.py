@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         make_development_ca,
         renew_development_leaf,
     )
+    from clearmark.provenance.fingerprints import image_code, image_distance
     from clearmark.provenance.ids import new_mark_id
     from clearmark.provenance.labels import LabelSettings
     from clearmark.provenance.marking import Marked, Marker, MarkJob
@@ -47,6 +48,8 @@ __all__ = [
     "Verification",
     "Verifier",
     "conclude",
+    "image_code",
+    "image_distance",
     "make_development_ca",
     "new_mark_id",
     "renew_development_leaf",
@@ -63,6 +66,7 @@ _HOMES = {
         "make_development_ca",
         "renew_development_leaf",
     ),
+    "fingerprints": ("image_code", "image_distance"),
     "ids": ("new_mark_id",),
     "labels": ("LabelSettings",),
     "marking": ("MarkJob", "Marked", "Marker"),

@@ -34,6 +34,7 @@ from clearmark.provenance.credentials import (
     ManifestSpec,
     SoftBinding,
 )
+from clearmark.provenance.fingerprints import ISCC_ALG, image_code
 from clearmark.provenance.ids import is_mark_id
 from clearmark.provenance.labels import LabelSettings, draw_label
 from clearmark.provenance.metadata import MetadataSettings, read_metadata, write_metadata
@@ -98,7 +99,8 @@ class Marker:
     """Marks batches of pictures with the layers that are given; None leaves a layer out.
 
     `trust_anchors_pem` decides what the ingredients' own credentials are called. `training_mining` is stated
-    in the manifest (`ai_generative_training: notAllowed`, and so on).
+    in the manifest (`ai_generative_training: notAllowed`, and so on). `fingerprint` puts the picture's ISCC
+    into the manifest, a second way back to it.
     """
 
     def __init__(
@@ -110,6 +112,7 @@ class Marker:
         metadata: MetadataSettings | None = None,
         encoding: Encoding | None = None,
         training_mining: Mapping[str, str] = MappingProxyType({}),
+        fingerprint: bool = True,
         trust_anchors_pem: bytes | None = None,
     ) -> None:
         self._signer = signer
@@ -118,6 +121,7 @@ class Marker:
         self._metadata = metadata
         self._encoding = encoding or Encoding()
         self._training_mining = training_mining
+        self._fingerprint = fingerprint
         self._anchors = trust_anchors_pem
         self._reader = CredentialReader(trust_anchors_pem)
 
@@ -215,16 +219,19 @@ class Marker:
     def _spec(self, step: _Step) -> ManifestSpec:
         job = step.job
         parent, inputs = self._ingredients(job)
-        bindings: tuple[SoftBinding, ...] = ()
+        bindings: list[SoftBinding] = []
         if step.watermark is not None:
             alg = soft_binding_alg(step.watermark.codec)
-            bindings = (SoftBinding(alg=alg, value=job.mark_id),)
+            bindings.append(SoftBinding(alg=alg, value=job.mark_id))
+        if self._fingerprint:
+            code = image_code(step.picture)
+            bindings.append(SoftBinding(alg=ISCC_ALG, value=code, watermark=False))
         return ManifestSpec(
             mark_id=job.mark_id,
             source=job.source,
             origin=job.origin or job.asset.origin,
             ledger=job.ledger,
-            bindings=bindings,
+            bindings=tuple(bindings),
             label_text=step.label.text if step.label else "",
             parent=parent,
             inputs=inputs,

@@ -14,6 +14,7 @@ from clearmark.provenance._media import PICTURES, media_type_of
 from clearmark.provenance._parts import check_parts
 from clearmark.provenance._pictures import MEDIA_TYPES, open_for_reading, rgb_pixels
 from clearmark.provenance.credentials.reader import ABSENT, CredentialReader, Credentials
+from clearmark.provenance.fingerprints import image_code
 from clearmark.provenance.ids import is_mark_id
 from clearmark.provenance.marking import soft_binding_alg
 from clearmark.provenance.metadata import read_metadata
@@ -31,9 +32,10 @@ _NO_METADATA: Mapping[str, Mapping[str, str] | None] = MappingProxyType({"iptc":
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What one file carries. `problem` says why its picture could not be opened; empty when it could.
+    """What one file carries.
 
-    `contradictions` are statements of intact layers that exclude each other.
+    `fingerprint` is the picture's ISCC as it is now. `problem` says why its picture could not be opened; empty
+    when it could. `contradictions` are statements of intact layers that exclude each other.
     """
 
     credentials: Credentials
@@ -42,6 +44,7 @@ class Verification:
     media_type: str = ""
     width: int = 0
     height: int = 0
+    fingerprint: str = ""
     problem: str = ""
 
     @property
@@ -103,6 +106,7 @@ class Verification:
             "width": self.width,
             "height": self.height,
             "problem": self.problem or None,
+            "fingerprint": self.fingerprint or None,
             "contradictions": list(self.contradictions),
             "mark_ids": list(self.mark_ids),
             "credentials": self.credentials.to_dict(),
@@ -165,13 +169,15 @@ class Verifier:
             return read  # no pixels that a watermark could be in
         try:
             check_parts(data, media_type)
-            pixels = rgb_pixels(open_for_reading(data))
+            picture = open_for_reading(data)
         except MediaError as exc:
             # The file is broken; unless a manifest was found, whether it had one is not known.
             credentials = read.credentials if read.credentials.manifest else ABSENT
             return replace(read, credentials=credentials, problem=str(exc))
+        pixels = rgb_pixels(picture)
         return replace(
             read,
+            fingerprint=image_code(picture),
             watermarks=tuple(self._extract(pixels)),
             width=pixels.shape[1],
             height=pixels.shape[0],
