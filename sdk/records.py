@@ -10,9 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from clearmark.core import Action, Asset, Event, Mark, Reason, Request, Stage, micro
+from clearmark.core import Action, Asset, Event, Mark, Reason, Request, Stage, micro, uuid7
 
 if TYPE_CHECKING:
+    from clearmark.policies import Policy, Reload
     from clearmark.sdk.checking import Decision
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "generation_completed",
     "mark_requested",
     "mark_written",
+    "policy_changed",
+    "policy_unsafe",
     "request_received",
     "result_closed",
     "result_failed",
@@ -178,6 +181,17 @@ def mark_written(request: Request, asset: Asset, mark: Mark, *, decision_event: 
     return _event("mark.written", request, body, mark_ids=(mark.id,))
 
 
+def policy_changed(reload: Reload) -> Event:
+    """Record that another policy is in force, or that one was refused."""
+    return _unasked(reload.kind, reload.to_body())
+
+
+def policy_unsafe(policy: Policy) -> Event:
+    """Record that a policy is in force that leaves something out which is marked or checked otherwise."""
+    body = {"policy": policy.ref.to_dict(), "unsafe": list(policy.unsafe)}
+    return _unasked("policy.unsafe", body)
+
+
 def result_closed(
     request: Request, *, verdict: Action, released: Sequence[Asset], withheld: int, reasons: Sequence[Reason]
 ) -> Event:
@@ -211,6 +225,12 @@ def _reason(reason: Reason) -> dict[str, Any]:
         "code": reason.code,
         "legal": list(reason.legal),
     }
+
+
+def _unasked(kind: str, body: Mapping[str, Any]) -> Event:
+    # No request led here: like all such events on record, it stands under its own id.
+    event_id = uuid7()
+    return Event(kind=kind, request_id=event_id, event_id=event_id, body=body)
 
 
 def _event(

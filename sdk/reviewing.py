@@ -62,7 +62,14 @@ class ReleasedReview:
 class Reviews:
     """The review queue of a state folder: lists, decides, and lets approved pictures out, marked."""
 
-    def __init__(self, home: Home, *, ledger: Ledger, stamper: Callable[[], Stamper], policy: Policy) -> None:
+    def __init__(
+        self,
+        home: Home,
+        *,
+        ledger: Ledger,
+        stamper: Callable[[], Stamper],
+        policy: Callable[[], Policy],
+    ) -> None:
         self._home = home
         self._ledger = ledger
         self._new_stamper = stamper
@@ -87,7 +94,7 @@ class Reviews:
             home,
             ledger=open_ledger(home, create=False),
             stamper=lambda: Stamper.from_home(home, loaded),
-            policy=loaded,
+            policy=lambda: loaded,
         )
 
     @property
@@ -114,7 +121,7 @@ class Reviews:
         Raises:
             Unavailable, LedgerError: when it cannot be held. Then nothing of it may be let out either.
         """
-        return self.queue.hold([_hold(item, self._policy) for item in items]) if items else []
+        return self.queue.hold([_hold(item, self._policy()) for item in items]) if items else []
 
     def decide(self, review_id: str, *, reviewer: str, approve: bool, **options: Any) -> Review:
         """Approve or reject a claimed item; see `ReviewQueue.decide`. A picture gets its mark id here."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from clearmark.core import Asset, Guard, Request, Stage
 from clearmark.core.errors import UsageError
 from clearmark.core.pixels import read_asset
+from clearmark.sdk import records
 from clearmark.sdk.checking import Checker
 from clearmark.sdk.home import Home
 from clearmark.sdk.results import Check, Marked, Result, Verified
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from clearmark.audits import Ledger
     from clearmark.generation import Generator
-    from clearmark.policies import Policy
+    from clearmark.policies import Policy, PolicyHolder, Reload
     from clearmark.sdk.reviewing import Reviews
     from clearmark.sdk.stamping import Stamper
     from clearmark.sdk.verifying import Inspector
@@ -48,9 +50,10 @@ class Studio:
         backend: str | Generator = "reference",
         reviews: Reviews | None = None,
     ) -> None:
-        self._checker = checker
+        # What a policy decides and what it marks change together, so they are one reference.
+        self._desk = _Desk(checker=checker, stamper=stamper)
+        self._holder: PolicyHolder | None = None
         self._ledger = ledger
-        self._stamper = stamper
         self._inspector = inspector
         self._backend = backend
         self._reviews = reviews
@@ -75,33 +78,59 @@ class Studio:
             KeyUnavailable: a key is missing, damaged, or open to others.
             LedgerError: the ledger cannot be opened.
         """
+        from clearmark.policies import PolicyHolder
         from clearmark.sdk.reviewing import Reviews
         from clearmark.sdk.stamping import Stamper
         from clearmark.sdk.verifying import Inspector
 
-        checker = Checker.from_policy(policy, guards=guards)
+        holder = PolicyHolder(policy) if isinstance(policy, str) else None
+        checker = Checker.from_policy(holder.current if holder else policy, guards=guards)
         place = home if isinstance(home, Home) else Home.locate(home)
         place.ensure()
         ledger = open_ledger(place)
         try:
             stamper = Stamper.from_home(place, checker.policy)
             inspector = Inspector.from_home(place, ledger=ledger)
+            if checker.policy.unsafe:
+                ledger.append([records.policy_unsafe(checker.policy)])
         except BaseException:
             ledger.close()
             raise
-        return cls(
-            checker=checker,
+        studio = cls(checker=checker, ledger=ledger, stamper=stamper, inspector=inspector, backend=backend)
+        studio._reviews = Reviews(
+            place,
             ledger=ledger,
-            stamper=stamper,
-            inspector=inspector,
-            backend=backend,
-            reviews=Reviews(place, ledger=ledger, stamper=lambda: stamper, policy=checker.policy),
+            stamper=lambda: studio._desk.stamper,
+            policy=lambda: studio.policy,
         )
+        if holder is not None:
+            studio._holder = holder
+            holder.on_reload(lambda reload: studio._take(reload, Stamper.from_home(place, reload.current)))
+        return studio
+
+    def reload_policy(self) -> Reload | None:
+        """Put a changed policy file in force, whole or not at all; None when the file has not changed.
+
+        A file that is faulty, or whose own tests fail, leaves the old policy in force. Either way it is an
+        event. Requests that are under way end under the policy that they began with.
+
+        Raises:
+            UsageError: when the policy did not come from a file or profile.
+            LedgerUnavailable: when the change cannot be put on record; then it does not take place.
+        """
+        if self._holder is None:
+            raise UsageError("this policy did not come from a file", hint="open the Studio with a path")
+        return self._holder.refresh()
+
+    def _take(self, reload: Reload, stamper: Stamper) -> None:
+        self._ledger.append([records.policy_changed(reload)])
+        if reload.current is not reload.previous:
+            self._desk = _Desk(checker=replace(self._desk.checker, policy=reload.current), stamper=stamper)
 
     @property
     def policy(self) -> Policy:
         """The policy that decides."""
-        return self._checker.policy
+        return self._desk.checker.policy
 
     @property
     def ledger(self) -> Ledger:
@@ -169,11 +198,12 @@ class Studio:
     ) -> list[Result]:
         from clearmark.sdk.running import Run
 
+        desk = self._desk
         return Run(
             batch,
-            checker=self._checker,
+            checker=desk.checker,
             generator=_Deferred(self) if generator is None else generator,
-            stamper=self._stamper,
+            stamper=desk.stamper,
             ledger=self._ledger,
             holding=self._reviews.hold if self._reviews else None,
             approved=approved,
@@ -181,11 +211,11 @@ class Studio:
 
     def check_prompt(self, prompt: str, **options: Any) -> Check:
         """Measure and judge one prompt. Nothing is made and nothing recorded."""
-        return self._checker.check_requests([Request(prompt, **options)])[0]
+        return self._desk.checker.check_requests([Request(prompt, **options)])[0]
 
     def check_image(self, image: Asset | bytes | str | Path, *, stage: Stage = Stage.OUTPUT) -> Check:
         """Measure and judge one picture (an asset, encoded bytes, or a path). Nothing is recorded."""
-        return self._checker.check_images([load_asset(image)], stage=stage)[0]
+        return self._desk.checker.check_images([load_asset(image)], stage=stage)[0]
 
     def mark(
         self, image: Asset | bytes | str | Path, *, source: str = "created", actor: str = "anonymous"
@@ -207,7 +237,7 @@ class Studio:
             [load_asset(image) for image in images],
             source=source,
             actor=actor,
-            stamper=self._stamper,
+            stamper=self._desk.stamper,
             ledger=self._ledger,
         )
 
@@ -250,6 +280,14 @@ class Studio:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Desk:
+    """What goes with one policy."""
+
+    checker: Checker
+    stamper: Stamper
 
 
 class _Deferred:

@@ -14,12 +14,17 @@ from clearmark.core.errors import LedgerError, UsageError
 from clearmark.sdk.cli._console import command, emit, out, say, table
 from clearmark.sdk.cli._options import HomeOption, JsonOption
 
-__all__ = ["app"]
+__all__ = ["app", "open_for_reading"]
 
 app = typer.Typer(no_args_is_help=True)
 
 
-def _open(home: Path | None) -> Any:
+def open_for_reading(home: Path | None) -> Any:
+    """Open the ledger of a state folder that must be there.
+
+    Raises:
+        UsageError: when it is not.
+    """
     from clearmark.sdk.home import Home
     from clearmark.sdk.studio import open_ledger
 
@@ -33,7 +38,7 @@ def _open(home: Path | None) -> Any:
 @command
 def verify(home: HomeOption = None, json_: JsonOption = False) -> int:
     """Recompute every hash, the tree and every signature, and say whether anything was changed."""
-    with _open(home) as ledger:
+    with open_for_reading(home) as ledger:
         report = ledger.verify()
     document = report.to_dict()
     if json_:
@@ -61,7 +66,7 @@ def show(
     json_: JsonOption = False,
 ) -> int:
     """Show events: one in full, or a list."""
-    with _open(home) as ledger:
+    with open_for_reading(home) as ledger:
         if event is not None:
             stored = [ledger.get(event)]
         elif mark is not None:
@@ -108,7 +113,7 @@ def prove(
     json_: JsonOption = False,
 ) -> int:
     """Print the receipt of an event: a proof that a stranger checks with one small file."""
-    with _open(home) as ledger:
+    with open_for_reading(home) as ledger:
         receipt = ledger.receipt(event)
         key = ledger.verifier_key
     if out_file is not None:
@@ -128,7 +133,7 @@ def prove(
 @command
 def checkpoint(home: HomeOption = None, json_: JsonOption = False) -> int:
     """Print the latest signed tree head."""
-    with _open(home) as ledger:
+    with open_for_reading(home) as ledger:
         latest = ledger.checkpoint()
         key = ledger.verifier_key
     if json_:
@@ -155,7 +160,7 @@ def erase(
     json_: JsonOption = False,
 ) -> int:
     """Make one person's data unreadable for good. Every proof stays valid."""
-    with _open(home) as ledger:
+    with open_for_reading(home) as ledger:
         erased = ledger.erase(f"{tenant}/{subject}", tenant=tenant)
     if json_:
         emit({"erased": erased.values, "event_id": erased.event.event_id, "seq": erased.event.seq})

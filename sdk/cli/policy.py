@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import datetime as dt
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from clearmark.core.errors import UsageError
 from clearmark.sdk.cli._console import command, emit, err, out, say, table
-from clearmark.sdk.cli._options import JsonOption
+from clearmark.sdk.cli._options import HomeOption, JsonOption, PolicyOption
 
 __all__ = ["app"]
 
@@ -94,3 +98,111 @@ def list_(json_: JsonOption = False) -> int:
     else:
         table("", ("profile", "version", "digest"), [(ref.name, ref.version, ref.digest) for ref in refs])
     return 0
+
+
+@app.command("diff")
+@command
+def diff(
+    before: Annotated[str, typer.Argument(help="A policy file, or the name of a shipped profile.")],
+    after: Annotated[str, typer.Argument(help="Another one.")],
+    json_: JsonOption = False,
+) -> int:
+    """Show what differs between two policies, and inputs that they judge differently."""
+    from clearmark.policies import Policy, changed_inputs
+    from clearmark.policies import diff as compare
+
+    one, other = Policy.load(before), Policy.load(after)
+    changes, witnesses = compare(one, other), changed_inputs(one, other)
+    if json_:
+        emit(
+            {
+                "before": one.ref.to_dict(),
+                "after": other.ref.to_dict(),
+                "changes": [change.to_dict() for change in changes],
+                "inputs": [witness.to_dict() for witness in witnesses],
+            }
+        )
+        return 0
+    say(f"{len(changes)} changes in the text, {len(witnesses)} kinds of input that are judged differently")
+    for line in (*(change.render() for change in changes), *(witness.render() for witness in witnesses)):
+        say(f"  {line}")
+    return 0
+
+
+@app.command("replay")
+@command
+def replay(
+    policy: Annotated[str, typer.Argument(help="The policy to try.")],
+    since: Annotated[dt.datetime | None, typer.Option("--from", help="First day or moment (UTC).")] = None,
+    until: Annotated[dt.datetime | None, typer.Option("--to", help="End, not included (UTC).")] = None,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Say what another policy would have decided on what is on record; its coverage first."""
+    from clearmark.policies import Policy
+    from clearmark.policies import replay as run
+
+    result = run(Policy.load(policy), _recorded(home, since, until))
+    if json_:
+        emit(result.to_dict())
+    else:
+        say(result.render())
+    return 0
+
+
+@app.command("explain")
+@command
+def explain(
+    event: Annotated[str, typer.Argument(help="The id of a decision event.")],
+    policy: PolicyOption = "default",
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Say in words why a decision on record came out as it did."""
+    from clearmark.policies import Policy, explain_record
+    from clearmark.sdk.cli.ledger import open_for_reading
+
+    with open_for_reading(home) as ledger:
+        stored = ledger.get(event)
+    text = explain_record(stored.body, Policy.load(policy))
+    if json_:
+        emit({"event_id": event, "seq": stored.seq, "explanation": text})
+    else:
+        say(text)
+    return 0
+
+
+@app.command("pin")
+@command
+def pin(
+    files: Annotated[list[Path], typer.Argument(help="Policy files that extend others.")],
+    json_: JsonOption = False,
+) -> int:
+    """Write the present digests of what policy files extend into them. Look at the difference first."""
+    from clearmark.policies import pin as update
+
+    changes = {str(file): update(file) for file in files}
+    if json_:
+        emit(changes)
+    else:
+        for file, lines in changes.items():
+            for line in lines or ["up to date"]:
+                say(f"{file}: {line}")
+    return 0
+
+
+def _recorded(
+    home: Path | None, since: dt.datetime | None, until: dt.datetime | None
+) -> Iterator[Mapping[str, Any]]:
+    from clearmark.sdk.cli.ledger import open_for_reading
+
+    if since is not None and until is not None and since >= until:
+        raise UsageError("--from must be before --to")
+    with open_for_reading(home) as ledger:
+        for kind in ("prompt.decided", "input.decided", "output.decided"):
+            for stored in ledger.events(kind=kind, since=_micros(since), until=_micros(until)):
+                yield stored.body
+
+
+def _micros(moment: dt.datetime | None) -> int | None:
+    return None if moment is None else int(moment.replace(tzinfo=dt.UTC).timestamp() * 1_000_000)

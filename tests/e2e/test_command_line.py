@@ -114,3 +114,18 @@ def test_a_person_is_erased(clearmark, apple) -> None:
     assert erased.code == 0
     assert erased.json["erased"] >= 2
     assert clearmark("ledger", "verify").code == 0
+
+
+def test_decisions_on_record_are_replayed_and_explained(clearmark, apple, tmp_path) -> None:
+    made = clearmark("generate", "an apple", "--backend", f"file:{apple}", "--out", "out", "--json").json
+    same = clearmark("policy", "replay", "default", "--json").json
+    assert same["coverage"] == {"seen": 2, "replayed": 2, "skipped": {}}
+    assert same["drifted"] == 0
+    assert same["deltas"] == []
+    told = clearmark("policy", "explain", made["assets"][0]["receipt"]["event_id"])
+    assert told.code == 0
+    assert "allow" in told.out
+    compared = clearmark("policy", "diff", "default", "strict", "--json")
+    assert compared.code == 0
+    assert compared.json["changes"]
+    assert compared.json["inputs"]

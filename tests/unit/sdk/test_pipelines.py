@@ -150,7 +150,7 @@ def test_the_slot_passes_marked_pictures_and_blanks_the_others(folder, studio, m
     output = pipe("a red apple", generator=seeded(), **FAST)
     assert output.nsfw_content_detected == [False]
     assert studio.verify(_png(output.images[0])).verification.watermark is not None
-    monkeypatch.setattr(studio, "_checker", _flagging(studio))
+    monkeypatch.setattr(studio, "_desk", _flagging(studio))
     output = pipe("a red apple", generator=seeded(), **FAST)
     assert output.nsfw_content_detected == [True]
     assert not np.asarray(output.images[0]).any()
@@ -209,7 +209,8 @@ def _flagging(studio):
         def check(self, batch):
             return [[Finding(category="sexual", score=1.0, guard="flag", guard_version="1")] for _ in batch]
 
-    return dataclasses.replace(studio._checker, guards=(*studio._checker.guards, Flag()))
+    checker = dataclasses.replace(studio._desk.checker, guards=(*studio._desk.checker.guards, Flag()))
+    return dataclasses.replace(studio._desk, checker=checker)
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -347,3 +347,37 @@ def test_erasing_a_person_leaves_every_proof_valid(studio, home) -> None:
     assert set(studio.ledger.personal(received.event_id).values()) == {None}
     assert result.receipt.verify(studio.ledger.verifier_key)
     assert studio.ledger.verify().ok
+
+
+def test_a_changed_policy_file_takes_over_and_a_broken_one_does_not(home, painter, tmp_path) -> None:
+    file = tmp_path / "acme.yaml"
+    file.write_text(REGENERATE)
+    with Studio.from_policy(str(file), home=home, backend=painter) as studio:
+        assert studio.reload_policy() is None
+        first = studio.policy.ref
+        file.write_text(REGENERATE.replace("sexual: 0.5, sexual/minors", "sexual: 0.05, sexual/minors"))
+        assert studio.reload_policy().outcome == "loaded"
+        assert studio.policy.ref != first
+        assert studio.generate("a red apple").verdict is Action.BLOCK
+        for broken in ("", "schema: [", REGENERATE + "nonsense: 1\n"):
+            file.write_text(broken)
+            assert studio.reload_policy().outcome == "rejected"
+            assert studio.policy.ref != first
+        file.unlink()
+        assert studio.reload_policy().outcome == "rejected"
+        recorded = [event.kind for event in studio.ledger.events(kind="policy.*")]
+        assert recorded == ["policy.loaded"] + ["policy.rejected"] * 4
+        assert studio.ledger.verify().ok
+    with Studio.from_policy(Policy.parse(REGENERATE, "x"), home=home, backend=painter) as studio:
+        with pytest.raises(UsageError):
+            studio.reload_policy()
+
+
+def test_opting_out_of_a_layer_is_named_unsafe_and_is_an_event(home, painter) -> None:
+    policy = Policy.parse(REGENERATE + "marking: {unsafe_no_watermark: true}\n", "x")
+    with Studio.from_policy(policy, home=home, backend=painter) as studio:
+        (event,) = studio.ledger.events(kind="policy.unsafe")
+        assert event.body["unsafe"]
+        (released,) = studio.generate("a red apple").assets
+        assert released.mark.watermark is None
+        assert released.mark.manifest is not None
