@@ -15,7 +15,7 @@ from clearmark.core import Action, Stage
 from clearmark.policies._build import build_content
 from clearmark.policies._nodes import Node
 from clearmark.policies._shapes import Faults
-from clearmark.policies._strictness import loosenings, period_days, strictest_on_error
+from clearmark.policies._strictness import Loosening, loosenings, period_days, strictest_on_error
 from clearmark.policies.rules import MINORS
 
 __all__ = ["Parent", "inherit"]
@@ -170,20 +170,21 @@ def _over_marking(base: Values, child: Values) -> Values:
 
 def _check(out: Values, parents: Sequence[Values], child: Values, node: Node, faults: Faults) -> None:
     after = build_content(out)
-    found: dict[str, str] = {}
+    found: dict[str, Loosening] = {}
     contents = [build_content(parent) for parent in parents]
     covered = {f"thresholds.{stage.value}" for content in contents for stage in content.covered}
     for content in contents:
         for item in loosenings(content, after):
             if item.path not in covered:  # a parent that says nothing of a stage leaves it to the others
-                found.setdefault(item.path, item.message)
+                found.setdefault(item.path, item)
     allowed = {row["path"]: index for index, row in enumerate(child.get("overrides", []))}
-    for path, message in found.items():
+    for path, item in found.items():
         spot = _find(node, path.split("."))
-        if path.endswith(f".{MINORS}"):
-            faults.add(spot, path, f"looser than what it extends ({message}): {MINORS} is never loosened")
+        looser = f"looser than what it extends ({item.message})"
+        if item.minors:
+            faults.add(spot, path, f"{looser}: {MINORS} is never loosened")
         elif path not in allowed:
-            faults.add(spot, path, f"looser than what it extends ({message}): needs an override of {path}")
+            faults.add(spot, path, f"{looser}: needs an override of {path}")
     for path, index in allowed.items():
         if path not in found:
             spot = _find(node, ["overrides", str(index), "path"])

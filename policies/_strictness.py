@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from clearmark.core import Stage
+from clearmark.policies._conditions import categories
 from clearmark.policies._content import Content
-from clearmark.policies.rules import Rule, Threshold
+from clearmark.policies.rules import MINORS, Rule, Threshold
 
 __all__ = ["Loosening", "loosenings", "period_days", "strictest_on_error"]
 
@@ -21,10 +22,14 @@ _MODES = ("off", "shadow", "enforce")
 
 @dataclass(frozen=True, kw_only=True)
 class Loosening:
-    """One item by which more is let through: its path in a policy file, and what changed, in words."""
+    """One item by which more is let through: its path in a policy file, and what changed, in words.
+
+    `minors` says that it concerns `sexual/minors`, which no override covers.
+    """
 
     path: str
     message: str
+    minors: bool = False
 
 
 def strictest_on_error(words: list[str]) -> str:
@@ -62,12 +67,13 @@ def _stages(before: Content, after: Content) -> Iterator[Loosening]:
         gone = set(before.requires[stage]) - set(after.requires[stage])
         if gone:
             message = f"no longer required: {', '.join(sorted(gone))}"
-            yield Loosening(path=f"requires.{stage.value}", message=message)
+            yield Loosening(path=f"requires.{stage.value}", message=message, minors=MINORS in gone)
         for category, old in before.thresholds[stage].items():
             new = after.thresholds[stage].get(category)
             change = "the threshold is gone" if new is None else _milder(old, new)
             if change:
-                yield Loosening(path=f"thresholds.{stage.value}.{category}", message=change)
+                path = f"thresholds.{stage.value}.{category}"
+                yield Loosening(path=path, message=change, minors=category == MINORS)
 
 
 def _milder(old: Threshold, new: Threshold) -> str:
@@ -84,7 +90,8 @@ def _rules(before: Content, after: Content) -> Iterator[Loosening]:
     for old in before.rules:
         change = _weaker(old, new[old.id]) if old.id in new else "the rule is gone"
         if change:
-            yield Loosening(path=f"rules.{old.id}", message=change)
+            minors = MINORS in (old.category, *categories(old.when))
+            yield Loosening(path=f"rules.{old.id}", message=change, minors=minors)
 
 
 def _weaker(old: Rule, new: Rule) -> str:

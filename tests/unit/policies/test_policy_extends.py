@@ -141,6 +141,22 @@ def test_minors_are_never_loosened(folder: Path) -> None:
         "overrides:\n  - {path: thresholds.prompt.sexual/minors, reason: x, approved_by: y}\n"
     )
     assert "sexual/minors is never loosened" in faults(folder, body)[0]
+    (folder / "base.yaml").write_text(
+        BASE.replace(
+            "rules:\n",
+            "rules:\n  - {id: m, stage: prompt, when: 'scores[\"sexual/minors\"] > 0.1', action: block}\n",
+        )
+        + "requires: {output: [sexual, sexual/minors]}\n"
+    )
+    for body, path in (
+        (
+            "rules: [{id: m, stage: prompt, when: 'false', action: block, category: sexual/minors}]\n",
+            "rules.m",
+        ),
+        ("requires: {output: [sexual]}\n", "requires.output"),
+    ):
+        told = faults(folder, body + f"overrides:\n  - {{path: {path}, reason: x, approved_by: y}}\n")
+        assert "sexual/minors is never loosened" in told[0]
 
 
 def test_the_overrides_of_a_parent_stay_the_parents(folder: Path) -> None:
