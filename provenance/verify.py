@@ -34,8 +34,8 @@ _NO_METADATA: Mapping[str, Mapping[str, str] | None] = MappingProxyType({"iptc":
 class Verification:
     """What one file carries.
 
-    `fingerprint` is the picture's ISCC as it is now. `problem` says why its picture could not be opened; empty
-    when it could. `contradictions` are statements of intact layers that exclude each other.
+    `fingerprint` is the picture's ISCC as it is now. `problem` says why its picture could not be opened.
+    `contradictions` are statements of intact layers that exclude each other.
     """
 
     credentials: Credentials

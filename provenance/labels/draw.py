@@ -10,7 +10,7 @@ from clearmark.core.errors import LabelFailed, UsageError
 from clearmark.core.findings import Box
 from clearmark.core.marks import LabelMark
 from clearmark.provenance._pictures import has_transparency
-from clearmark.provenance.labels.fonts import load_font
+from clearmark.provenance.labels._fonts import load_font
 
 if TYPE_CHECKING:
     import numpy as np

@@ -109,3 +109,33 @@ def test_a_font_file_that_is_none_is_an_error(tmp_path):
     (tmp_path / "font.ttf").write_bytes(b"no font")
     with pytest.raises(LabelFailed, match="font"):
         draw_label(noise(), LabelSettings(font=tmp_path / "font.ttf"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Généré par une IA",
+        "KI-generiert",
+        "Wygenerowane przez SI",
+        "Сгенерировано ИИ",
+        "Δημιουργήθηκε από ΤΝ",
+        "Tạo bởi AI",
+        "נוצר בבינה מלאכותית",
+        "تم إنشاؤه بالذكاء الاصطناعي",
+        "AI生成",
+        "人工智能生成合成",
+        "AIによる生成",
+        "AI 생성 이미지",
+    ],
+)
+def test_labels_in_other_languages(text):
+    out, mark = draw_label(flat((240, 240, 240), (512, 512)), LabelSettings(text=text))
+    assert mark.text == text
+    box = mark.box
+    drawn = np.asarray(out)[box.y : box.y + box.height, box.x : box.x + box.width, 0] < 128
+    assert drawn.mean() > 0.04
+
+
+def test_a_letter_that_no_font_has_is_an_error():
+    with pytest.raises(LabelFailed, match="glyph"):
+        draw_label(flat((240, 240, 240)), LabelSettings(text="\U00012000 AI"))
