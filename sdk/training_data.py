@@ -19,13 +19,14 @@ from clearmark.sdk.home import Home
 
 if TYPE_CHECKING:
     from clearmark.audits import NoteVerifier
-    from clearmark.provenance.training_data import Look, Register, RemovalProof, Screen, Version
+    from clearmark.provenance.training_data import Look, Register, RemovalProof, Screen, Use, Version
 
 __all__ = [
     "NudityScreen",
     "open_register",
     "record_import",
     "record_removal",
+    "record_use",
     "removal_signer",
     "screens",
     "verifies",
@@ -129,6 +130,20 @@ def record_import(home: Home, version: Version) -> None:
         "digest": version.digest,
     }
     _record(home, "data.imported", body)
+
+
+def record_use(home: Home, use: Use, *, items: int, version: Version) -> None:
+    """Put into the ledger what was made from a version, and under which policy its items were checked."""
+    body: dict[str, Any] = {
+        "kind": use.kind,
+        "name": use.name,
+        "digest": use.digest,
+        "dataset": use.version,
+        "dataset_digest": version.digest,
+        "policy": use.policy,
+        "items": items,
+    }
+    _record(home, "data.used", body)
 
 
 def record_removal(home: Home, proof: RemovalProof) -> None:

@@ -178,19 +178,27 @@ def summary(
         Path | None,
         typer.Option("--out", help="Write Croissant, SPDX, CycloneDX, the list of items and the card there."),
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="JSON facts of a model made of it, for its card and BOM."),
+    ] = None,
     policy: DataPolicyOption = "default",
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
     """Count licences, creators and categories, and write the documents about a dataset."""
-    from clearmark.provenance.training_data import summarize
+    from clearmark.provenance.training_data import ModelFacts, summarize
 
+    if model is not None and (out_folder is None or dataset is None):
+        raise UsageError("--model needs the dataset's name and --out")
+    facts = ModelFacts.from_dict(_read_json(model)) if model is not None else None
     with _open(home) as register:
         for version in _versions(register, dataset):
             counts = summarize(register, version)
             written: dict[str, str] = {}
             if out_folder is not None:
-                written = _write(register, version, out_folder / version.name.replace("@", "-"), policy)
+                folder = out_folder / version.name.replace("@", "-")
+                written = _write(register, version, folder, policy, facts)
             if json_:
                 emit({**counts.to_dict(), "documents": written})
                 continue
@@ -214,16 +222,22 @@ def use(
 ) -> int:
     """Record what was made from a dataset, once every item that it used is one that may be used."""
     from clearmark.provenance.training_data import DataPolicy, check_use, read_keys
+    from clearmark.sdk.training_data import record_use
 
     if bool(model) == bool(index) or not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
         raise UsageError("a use has --model or --index, and --digest sha256:…")
     rules, keys = DataPolicy.load(policy), read_keys(items)
+    place = Home.locate(home)
     with _open(home) as register:
         version = register.version(dataset)
         found = check_use(register, version, keys, rules)
         if found.ok:
             kind = "model" if model else "index"
-            register.record_use(version, kind=kind, name=model or index, digest=digest, policy=rules.digest)
+            made = register.record_use(
+                version, kind=kind, name=model or index, digest=digest, policy=rules.digest
+            )
+    if found.ok:
+        record_use(place, made, items=found.used, version=version)
     if json_:
         emit(found.to_dict())
     elif found.ok:
@@ -350,13 +364,18 @@ def _counted(run: Any, advance: Any) -> Any:
         yield outcome
 
 
-def _write(register: Register, version: Any, folder: Path, policy: str) -> dict[str, str]:
+def _write(register: Register, version: Any, folder: Path, policy: str, model: Any) -> dict[str, str]:
     from clearmark import __version__
     from clearmark.provenance.training_data import DataPolicy, write_documents
 
     try:
         written = write_documents(
-            register, version, folder, policy=DataPolicy.load(policy), software=f"clearmark {__version__}"
+            register,
+            version,
+            folder,
+            policy=DataPolicy.load(policy),
+            model=model,
+            software=f"clearmark {__version__}",
         )
     except OSError as exc:
         raise UsageError(f"{folder}: {exc.strerror}", hint="choose another --out") from exc

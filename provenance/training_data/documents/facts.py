@@ -5,8 +5,10 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
+from clearmark.core.errors import UsageError
 from clearmark.provenance.training_data.auditing import AuditSummary
 from clearmark.provenance.training_data.summary import Summary
 
@@ -65,6 +67,41 @@ class ModelFacts:
     parameters: Mapping[str, str] | None = None
     homepage: str = ""
     supplier: str = ""
+
+    @classmethod
+    def from_dict(cls, document: Any) -> ModelFacts:
+        """Read the facts from JSON; `metrics` are lists of name, value and of what.
+
+        Raises:
+            UsageError: when a field is missing, unknown, or not of its kind.
+        """
+        hint = "name, version, digest (sha256:…) and licence; optional: " + ", ".join(_OPTIONAL)
+        if not isinstance(document, Mapping) or not set(document) <= {*_NEEDED, *_OPTIONAL}:
+            raise UsageError("a model's facts are a JSON object with other fields", hint=hint)
+        values = dict(document)
+        metrics = values.get("metrics", [])
+        texts = [values.get(name, "") for name in (*_NEEDED, *_OPTIONAL) if name not in _STRUCTURED]
+        lists = [values.get(name, []) for name in ("uses", "limitations")]
+        parameters = values.get("parameters", {})
+        fits = (
+            all(name in values for name in _NEEDED)
+            and all(isinstance(text, str) for text in texts)
+            and all(isinstance(row, list) and all(isinstance(text, str) for text in row) for row in lists)
+            and isinstance(parameters, Mapping)
+            and isinstance(metrics, list)
+            and all(isinstance(row, list) and len(row) == 3 for row in metrics)
+            and re.fullmatch(r"sha256:[0-9a-f]{64}", str(values.get("digest", "")))
+        )
+        if not fits:
+            raise UsageError("a model's facts do not fit", hint=hint)
+        values["metrics"] = tuple((str(name), str(value), str(scope)) for name, value, scope in metrics)
+        values["parameters"] = {str(name): str(value) for name, value in parameters.items()}
+        return cls(**values)
+
+
+_NEEDED = ("name", "version", "digest", "licence")
+_STRUCTURED = ("metrics", "uses", "limitations", "parameters")
+_OPTIONAL = tuple(part.name for part in fields(ModelFacts) if part.name not in _NEEDED)
 
 
 def moment(time_us: int) -> str:

@@ -86,6 +86,25 @@ def test_summary_counts_and_writes_documents(run, added, tmp_path):
     assert "Ann" in run("summary")
 
 
+def test_summary_writes_the_card_of_a_model(run, added, tmp_path):
+    facts = {
+        "name": "m",
+        "version": "1",
+        "digest": "sha256:" + "6" * 64,
+        "licence": "MIT",
+        "uses": ["Drawing."],
+    }
+    (tmp_path / "facts.json").write_text(json.dumps(facts))
+    given = ("summary", "drawings", "--out", tmp_path / "out", "--model", tmp_path / "facts.json")
+    (found,) = lines(run(*given, "--json"))
+    assert "model_card" in found["documents"]
+    assert "Drawing." in (tmp_path / "out" / "drawings-1" / "MODEL_CARD.md").read_text()
+    for broken in ({**facts, "digest": "x"}, {**facts, "other": 1}, {**facts, "uses": "Drawing."}, [], {}):
+        (tmp_path / "facts.json").write_text(json.dumps(broken))
+        run(*given, code=2)
+    run("summary", "--model", tmp_path / "facts.json", code=2)
+
+
 def test_every_item_was_screened(run, added, tmp_path):
     (tmp_path / "screened.yaml").write_text("screens: {required: [nsfw]}\n")
     *items, _ = lines(run("audit", "--policy", tmp_path / "screened.yaml", "--json"))
@@ -145,7 +164,12 @@ def test_a_removal_is_proven_and_recorded(run, added, pictures, tmp_path, home):
 
     ledger = CliRunner().invoke(app, ["ledger", "show", "--home", str(home), "--json"])
     events = lines(ledger.stdout)
-    assert [event["kind"] for event in events] == ["data.imported", "data.removed", "data.imported"]
-    assert events[0]["body"]["digest"] == added["digest"]
-    assert events[1]["body"]["versions"][0]["before"] == added["digest"]
+    assert [event["kind"] for event in events] == [
+        "data.imported",
+        "data.used",
+        "data.removed",
+        "data.imported",
+    ]
+    assert events[0]["body"]["digest"] == events[1]["body"]["dataset_digest"] == added["digest"]
+    assert events[2]["body"]["versions"][0]["before"] == added["digest"]
     assert "Ann" not in ledger.stdout
