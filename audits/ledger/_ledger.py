@@ -15,7 +15,7 @@ from clearmark.audits.ledger._canonical import envelope_tail
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
 from clearmark.audits.ledger._cosign import WitnessKey, with_signatures
 from clearmark.audits.ledger._export import export_lines
-from clearmark.audits.ledger._merkle import consistency_proof, hash_leaf, inclusion_proof
+from clearmark.audits.ledger._merkle import EMPTY_ROOT, consistency_proof, hash_leaf, inclusion_proof
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._receipts import Receipt
 from clearmark.audits.ledger._reconcile import TERMINAL, Reconciliation, reconcile_store
@@ -392,7 +392,7 @@ class Ledger:
 
         (events, values), recorded = self._writer.transact(work, kind=PRUNED)
         if recorded is not None:
-            self._store.scrub()
+            self._writer.alone(self._store.scrub)
         return Pruned(event=recorded, events=events, values=values)
 
     def reconcile(
@@ -474,6 +474,10 @@ class Ledger:
             self._check_keys()
             self._writer.refresh()
             self._check_rollback(last)
+            if last is None and self._log is not None and not self._writer.tree.size:
+                # From the start there is a note outside, so that a missing file always means something.
+                empty = Checkpoint(origin=self.origin, size=0, root=EMPTY_ROOT.hex())
+                self._log.append(self._signer.sign(empty.text), sync=True)
         except LedgerTampered as exc:
             self._damage = exc.message
         except (TypeError, ValueError, KeyError, AttributeError) as exc:
@@ -559,7 +563,7 @@ class Ledger:
         assert recorded is not None
         if key_id is not None:
             self._writer.forget(key_id)
-        self._store.scrub()
+        self._writer.alone(self._store.scrub)
         return Erased(event=recorded, values=values)
 
     def _select(self, query: Select[Any]) -> list[StoredEvent]:

@@ -48,6 +48,7 @@ class SqliteStore(Store):
         self.path = path
         self.name = str(path)
         self.fresh = _touch(path, create)
+        self._busy_timeout_s = busy_timeout_s
         self.engine = create_engine(
             URL.create("sqlite", database=str(path)),
             connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
@@ -162,18 +163,27 @@ class SqliteStore(Store):
 
     def scrub(self) -> None:
         """Empty the write-ahead log, so that what was deleted is in no file of the database any more."""
+        deadline = time.monotonic() + self._busy_timeout_s
+        while not self._empty_wal():
+            # Another connection reads an older state, or empties it now, for which SQLite does not wait.
+            if time.monotonic() > deadline:
+                raise LedgerUnavailable(
+                    f"the write-ahead log of {self.name} could not be emptied while others read it",
+                    hint="erase again; what was erased is already unreadable in the database itself",
+                )
+            time.sleep(0.02)
+
+    def _empty_wal(self) -> bool:
         raw = self.engine.raw_connection()
         try:
             busy = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.Error as exc:
+            if getattr(exc, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                return False
             raise self.explain(exc) from exc
         finally:
             raw.close()
-        if busy:
-            raise LedgerUnavailable(
-                f"the write-ahead log of {self.name} could not be emptied while others read it",
-                hint="erase again; what was erased is already unreadable in the database itself",
-            )
+        return not busy
 
 
 def _touch(path: Path, create: bool) -> bool:

@@ -79,6 +79,9 @@ class _Verification:
             with self.guarded("tree"), self.store.apart(conn):
                 self.compare_tiles(conn)
             self.blame()
+            outside = any(where == "checkpoint-log" for _, where in self.heads)
+            if self.log is not None and self.size and not outside:
+                self.findings["checkpoint-log"].bad(f"{self.log.path.name} is missing or empty")
             with self.guarded("marks"), self.store.apart(conn):
                 self.links.compare_marks(conn, self.findings["marks"], self.was_walked)
             with self.guarded("personal"), self.store.apart(conn):
@@ -136,8 +139,6 @@ class _Verification:
                     finding.bad(f"the checkpoint at {size} is one of {head.size} events")
                 count += 1
         finding.done = f"{count} signed checkpoints agree with the events"
-        if count and self.log is not None and not any(where == "checkpoint-log" for _, where in self.heads):
-            self.findings["checkpoint-log"].bad(f"{self.log.path.name} is missing or empty")
 
     def take_head(self, note: object, what: str, where: str) -> Checkpoint | None:
         if not isinstance(note, str):

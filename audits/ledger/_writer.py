@@ -79,6 +79,7 @@ class Writer:
         self._signed_at = -float("inf")
         self._queue: deque[_Job] = deque()
         self._led = False
+        self._behind = False
         self._gate = threading.Lock()  # guards the queue and the lead, for moments only
         self._lock = threading.Lock()  # held through a transaction
         self._keys: dict[str, DataKey] = {}
@@ -194,6 +195,11 @@ class Writer:
             self._publish(note)
         return answer, job.result[0]
 
+    def alone(self, work: Callable[[], None]) -> None:
+        """Do `work` while no thread of this process writes."""
+        with self._lock:
+            work()
+
     def forget(self, key_id: str) -> None:
         """Drop a data key from memory."""
         self._keys.pop(key_id, None)
@@ -272,7 +278,9 @@ class Writer:
                 for entry in mine:
                     del known[entry.event.event_id]
         if not fresh:
-            return tree, None
+            # Sent again because the log outside could not be written: then it still lacks the note.
+            latest = select(CHECKPOINT.c.note).order_by(CHECKPOINT.c.size.desc()).limit(1)
+            return tree, conn.execute(latest).scalar() if self._behind else None
         return self._insert(conn, tree, fresh)
 
     def _insert(self, conn: Connection, tree: Tree, fresh: Sequence[Entry]) -> tuple[Tree, str | None]:
@@ -311,7 +319,9 @@ class Writer:
 
     def _publish(self, note: str | None) -> None:
         if note is not None and self._log is not None:
+            self._behind = True
             self._log.append(note)
+            self._behind = False
 
     def _current(self, conn: Connection) -> Tree:
         if self._store.size(conn) == self.tree.size:

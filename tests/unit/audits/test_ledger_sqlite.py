@@ -165,13 +165,34 @@ def test_writes_that_the_system_refuses(path, tmp_path):
 def test_checkpoint_log_that_cannot_be_written(path, tmp_path):
     log = tmp_path / "elsewhere" / "log"
     with pytest.raises(LedgerUnavailable, match="checkpoint log"):
-        with opened(path, checkpoint_log=log) as ledger:
-            ledger.append([event(1)])
+        opened(path, checkpoint_log=log)
     log.parent.mkdir()
     with opened(path, checkpoint_log=log) as ledger:
-        ledger.append([event(2)])
-        assert ledger.size == 2
+        first = event(1)
+        log.rename(log.with_name("aside"))
+        log.mkdir()
+        with pytest.raises(LedgerUnavailable, match="checkpoint log"):
+            ledger.append([first])
+        log.rmdir()
+        log.with_name("aside").rename(log)
+        assert ledger.append([first])[0].seq == 0
+        assert "\\n1\\n" in log.read_text().splitlines()[-1]
+        assert ledger.append([event(2)])[0].seq == 1
         assert ledger.verify().ok
+
+
+def test_checkpoint_log_is_there_from_the_start(path):
+    with opened(path) as ledger:
+        assert ledger.verify().ok
+        log = path.with_name("ledger.checkpoints.log")
+        assert "example.com/pictures" in log.read_text()
+    log.unlink()
+    with opened(path) as ledger:
+        ledger.append([event(1)])
+        assert ledger.verify().ok
+    log.unlink()
+    with opened(path, checkpoint_every_s=3600) as ledger:
+        assert not ledger.verify().ok
 
 
 def test_locked_by_another_process(path):
