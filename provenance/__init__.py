@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from clearmark.provenance.labels import LabelSettings
     from clearmark.provenance.marking import Marked, Marker, MarkJob
     from clearmark.provenance.metadata import MetadataSettings
-    from clearmark.provenance.verify import Verification, Verifier, conclude
+    from clearmark.provenance.repository import ManifestRepository
+    from clearmark.provenance.verify import Recovered, Verification, Verifier, conclude
 
 __all__ = [
     "CredentialReader",
@@ -40,11 +41,13 @@ __all__ = [
     "Encoding",
     "LabelSettings",
     "LedgerRef",
+    "ManifestRepository",
     "ManifestSigner",
     "MarkJob",
     "Marked",
     "Marker",
     "MetadataSettings",
+    "Recovered",
     "Verification",
     "Verifier",
     "conclude",
@@ -71,7 +74,8 @@ _HOMES = {
     "labels": ("LabelSettings",),
     "marking": ("MarkJob", "Marked", "Marker"),
     "metadata": ("MetadataSettings",),
-    "verify": ("Verification", "Verifier", "conclude"),
+    "repository": ("ManifestRepository",),
+    "verify": ("Recovered", "Verification", "Verifier", "conclude"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

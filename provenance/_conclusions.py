@@ -44,8 +44,13 @@ def conclude(verification: Verification, ledger: Mapping[str, Any] | None = None
     """
     if verification.problem and verification.credentials.state == "absent":
         return f"Not a picture that can be read: {verification.problem}."
-    sentences = [_credentials(verification), *_watermark(verification, ledger), *_metadata(verification)]
-    if verification.is_empty:
+    sentences = [
+        _credentials(verification),
+        *_recovered(verification),
+        *_watermark(verification, ledger),
+        *_metadata(verification),
+    ]
+    if verification.is_empty and verification.recovered is None:
         return (
             "No provenance was found: no Content Credentials, no watermark, no metadata. "
             "That proves nothing: all of them can be removed, and most pictures never had any."
@@ -91,6 +96,25 @@ def _invalid(verification: Verification, signer: str) -> str:
         return f"The certificate of {signer} is not one that may sign Content Credentials."
     reasons = "; ".join(dict.fromkeys(check.explanation for check in verification.credentials.failures))
     return f"The Content Credentials do not hold: {reasons or 'the checks did not pass'}."
+
+
+def _recovered(verification: Verification) -> list[str]:
+    recovered = verification.recovered
+    if recovered is None:
+        return []
+    signer = recovered.credentials.signer or "an unnamed signer"
+    worth = {
+        "trusted": f"signed by {signer}, whom the trust list vouches for",
+        "valid": f"signed by {signer}, for whom nobody on the trust list vouches",
+        "invalid": "but its signature does not hold",
+    }[recovered.signer_state]
+    since = "the file is unchanged" if recovered.unchanged else "the pixels or the file were changed since"
+    if recovered.via == "watermark":
+        return [f"Recovered from the watermark: a stored manifest, {worth}; {since}."]
+    return [
+        f"A picture that looks like this one has a stored manifest, {worth}. Likeness does not prove that "
+        "it is the same picture."
+    ]
 
 
 def _watermark(verification: Verification, ledger: Mapping[str, Any] | None) -> list[str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from PIL.Image import Image
 
-__all__ = ["ISCC_ALG", "image_code", "image_distance"]
+__all__ = ["ISCC_ALG", "code_bits", "image_code", "image_distance"]
 
 ISCC_ALG = "io.iscc.v0"
 """The name of this soft binding in C2PA's list of algorithms."""
@@ -53,10 +53,15 @@ def image_distance(one: str, other: str) -> int:
     Raises:
         UsageError: when either is no 64-bit Image-Code.
     """
-    return (_digest(one) ^ _digest(other)).bit_count()
+    return (code_bits(one) ^ code_bits(other)).bit_count()
 
 
-def _digest(code: str) -> int:
+def code_bits(code: str) -> int:
+    """Return the 64 bits of an Image-Code.
+
+    Raises:
+        UsageError: when it is none.
+    """
     text = code.removeprefix(_PREFIX)
     try:
         raw = base64.b32decode(text + "=" * (-len(text) % 8))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from clearmark.provenance._media import PICTURES, media_type_of
 from clearmark.provenance._parts import check_parts
 from clearmark.provenance._pictures import MEDIA_TYPES, open_for_reading, rgb_pixels
 from clearmark.provenance.credentials.reader import ABSENT, CredentialReader, Credentials
+from clearmark.provenance.credentials.store import strip_store
 from clearmark.provenance.fingerprints import image_code
 from clearmark.provenance.ids import is_mark_id
 from clearmark.provenance.marking import soft_binding_alg
@@ -21,13 +23,60 @@ from clearmark.provenance.metadata import read_metadata
 
 if TYPE_CHECKING:
     from clearmark.provenance._pictures import Pixels
+    from clearmark.provenance.repository import KeptManifest, ManifestRepository
     from clearmark.provenance.watermark import Found
 
     Extract = Callable[[Pixels], Sequence[Found]]
 
-__all__ = ["Verification", "Verifier", "conclude"]
+__all__ = ["Recovered", "Verification", "Verifier", "conclude"]
 
+_CONTENT_CHANGED = {
+    "assertion.bmffHash.mismatch",
+    "assertion.boxesHash.mismatch",
+    "assertion.dataHash.mismatch",
+}
 _NO_METADATA: Mapping[str, Mapping[str, str] | None] = MappingProxyType({"iptc": None, "aigc": None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovered:
+    """A stored manifest that a picture without one was led back to.
+
+    `via` says how: `watermark`, which is in the pixels, or `fingerprint`, which says only that they look
+    alike. `credentials` are the stored manifest's, read against the picture as it is now: that its pixels
+    have changed is no fault of theirs, so `signer_state` says what the signature itself is worth: `trusted`,
+    `valid` or `invalid`.
+    """
+
+    mark_id: str
+    via: str
+    credentials: Credentials
+    distance: int | None = None
+
+    @property
+    def signer_state(self) -> str:
+        """What the manifest is worth, the hash of the content left aside."""
+        codes = {check.code for check in self.credentials.failures}
+        passed = {check.code for check in self.credentials.validation if check.passed}
+        if codes - _CONTENT_CHANGED or "claimSignature.validated" not in passed:
+            return "invalid"
+        return "trusted" if "signingCredential.trusted" in passed else "valid"
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether the picture is, byte for byte, the one that was signed."""
+        return self.credentials.state in {"trusted", "valid"}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "mark_id": self.mark_id,
+            "via": self.via,
+            "distance": self.distance,
+            "signer_state": self.signer_state,
+            "unchanged": self.unchanged,
+            "credentials": self.credentials.to_dict(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +95,7 @@ class Verification:
     height: int = 0
     fingerprint: str = ""
     problem: str = ""
+    recovered: Recovered | None = None
 
     @property
     def watermark(self) -> Found | None:
@@ -117,6 +167,7 @@ class Verification:
                 "confidence": round(best.confidence, 4) if best else None,
             },
             "metadata": {name: dict(values) if values else None for name, values in self.metadata.items()},
+            "recovered": self.recovered.to_dict() if self.recovered else None,
         }
 
 
@@ -125,7 +176,8 @@ class Verifier:
 
     `timestamp_anchors_pem` are authorities that may vouch for time stamps only, `allowed_signers_pem` single
     signers that are trusted by themselves. `keys` are the watermark keys to try. `extract` replaces the
-    watermark reader (by default every codec of this installation).
+    watermark reader (by default every codec of this installation). `repository` is where the manifest of a
+    picture that lost its own is looked for.
 
     Raises:
         UsageError: a trust list without a readable certificate.
@@ -139,6 +191,7 @@ class Verifier:
         allowed_signers_pem: bytes | None = None,
         keys: Sequence[bytes] = (),
         extract: Extract | None = None,
+        repository: ManifestRepository | None = None,
     ) -> None:
         self._reader = CredentialReader(
             trust_anchors_pem,
@@ -146,6 +199,7 @@ class Verifier:
             allowed_signers_pem=allowed_signers_pem,
         )
         self._keys = tuple(keys)
+        self._repository = repository
         self._extract = extract or self._extract_any
 
     def verify(self, assets_or_bytes: Sequence[Asset | bytes]) -> list[Verification]:
@@ -153,7 +207,8 @@ class Verifier:
 
         Never raises for what a file holds: bytes that are no picture come back with a `problem`.
         """
-        return [self._one(item.data if isinstance(item, Asset) else bytes(item)) for item in assets_or_bytes]
+        files = [item.data if isinstance(item, Asset) else bytes(item) for item in assets_or_bytes]
+        return [self._with_recovered(self._one(data), data) for data in files]
 
     def _one(self, data: bytes) -> Verification:
         try:
@@ -182,6 +237,26 @@ class Verifier:
             width=pixels.shape[1],
             height=pixels.shape[0],
         )
+
+    def _with_recovered(self, found: Verification, data: bytes) -> Verification:
+        """Look for the stored manifest of a picture that has none of its own, or a broken one."""
+        if self._repository is None or found.problem or found.credentials.state in {"trusted", "valid"}:
+            return found
+        for mark in sorted(found.watermarks, key=lambda one: -one.confidence):
+            kept = self._repository.get(mark.mark_id)
+            if kept is not None:
+                return replace(found, recovered=self._recovered(kept, "watermark", found, data))
+        for kept in self._repository.find(found.fingerprint, limit=1) if found.fingerprint else ():
+            return replace(found, recovered=self._recovered(kept, "fingerprint", found, data))
+        return found
+
+    def _recovered(self, kept: KeptManifest, via: str, found: Verification, data: bytes) -> Recovered:
+        bare = data
+        if found.credentials.state == "invalid":
+            with suppress(MediaError):
+                bare = strip_store(data)
+        credentials = self._reader.read(bare, found.media_type, store=kept.store)
+        return Recovered(mark_id=kept.mark_id, via=via, credentials=credentials, distance=kept.distance)
 
     def _extract_any(self, pixels: Pixels) -> Sequence[Found]:
         from clearmark.provenance.watermark import extract_any

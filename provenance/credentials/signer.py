@@ -124,21 +124,36 @@ class ManifestSigner:
                 f"the signing certificate ended on {self.expires:%Y-%m-%d}",
                 hint="renew it; what was signed before keeps its time stamp, if it has one",
             )
-        out = io.BytesIO()
         self._fault.error = None
         try:
-            builder = c2pa.Builder(spec.to_json(), context=context(trust_anchors_pem))
-            for asset, definition in spec.ingredients:
-                data_in, definition_in = _readable(asset, definition)
-                builder.add_ingredient(definition_in, asset.media_type, io.BytesIO(data_in))
-            store = builder.sign(self._signer(), media_type, io.BytesIO(data), out)
+            written, store = self._written(data, media_type, spec, trust_anchors_pem)
         except c2pa.C2paError as exc:
             fault = self._fault.error
             raise SigningFailed(
                 f"the manifest could not be signed: {fault or exc}",
                 hint="check the key, its token or service" if fault else "",
             ) from (fault or exc)
-        return self._checked(out.getvalue(), media_type, bytes(store), spec)
+        return self._checked(written, media_type, store, spec)
+
+    def _written(
+        self, data: bytes, media_type: str, spec: ManifestSpec, anchors: bytes | None, *, attempts: int = 2
+    ) -> tuple[bytes, bytes]:
+        """Return the file with its manifest, and the manifest store."""
+        import c2pa
+
+        out = io.BytesIO()
+        builder = c2pa.Builder(spec.to_json(), context=context(anchors))
+        for asset, definition in spec.ingredients:
+            data_in, definition_in = _readable(asset, definition)
+            builder.add_ingredient(definition_in, asset.media_type, io.BytesIO(data_in))
+        try:
+            store = builder.sign(self._signer(), media_type, io.BytesIO(data), out)
+        except c2pa.C2paError.Signature:
+            # Very rarely the library cannot use a signature that it made itself; ECDSA makes another.
+            if attempts <= 1 or self._fault.error is not None:
+                raise
+            return self._written(data, media_type, spec, anchors, attempts=attempts - 1)
+        return out.getvalue(), bytes(store)
 
     def _checked(self, data: bytes, media_type: str, store: bytes, spec: ManifestSpec) -> Signed:
         credentials = CredentialReader().read(data, media_type)

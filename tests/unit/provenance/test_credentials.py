@@ -201,6 +201,22 @@ def test_a_key_that_does_not_answer_is_the_reason(development, encoded):
         signer.sign(encoded(), "image/png", spec())
 
 
+def test_a_signature_that_the_library_cannot_use_is_made_again(signer, encoded, monkeypatch):
+    import c2pa
+
+    sign, calls = c2pa.Builder.sign, []
+
+    def stumbling(self, *args):
+        calls.append(1)
+        if len(calls) == 1:
+            raise c2pa.C2paError.Signature("internal error (empty string)")
+        return sign(self, *args)
+
+    monkeypatch.setattr(c2pa.Builder, "sign", stumbling)
+    assert signer.sign(encoded(), "image/png", spec()).credentials.state == "valid"
+    assert len(calls) == 2
+
+
 def test_a_wrong_signature_never_leaves(development, encoded):
     stranger = serialization.load_pem_private_key(make_development_ca().key_pem, None)
     signer = ManifestSigner.from_callback(

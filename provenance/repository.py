@@ -1,0 +1,132 @@
+"""Keep manifests, so that a picture that lost its own is led back to it by mark id or fingerprint.
+
+One SQLite file. Nothing in it is secret, and nothing is believed because it is in it: a manifest that comes
+back is checked, signature and trust, as if it had come with the picture.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from clearmark.core.errors import Unavailable, UsageError
+from clearmark.provenance.fingerprints import code_bits
+from clearmark.provenance.ids import is_mark_id
+
+__all__ = ["MAX_DISTANCE", "KeptManifest", "ManifestRepository"]
+
+MAX_DISTANCE = 6
+"""Bits in which a fingerprint may differ from the one on record. Re-encoding and scaling change up to 4."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS manifest (
+  mark_id TEXT PRIMARY KEY,
+  media_type TEXT NOT NULL,
+  fingerprint INTEGER,
+  store BLOB NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptManifest:
+    """A manifest store on record; `distance` counts the differing bits where a fingerprint led here."""
+
+    mark_id: str
+    media_type: str
+    store: bytes = field(repr=False)
+    distance: int | None = None
+
+
+class ManifestRepository:
+    """Manifests by mark id and by fingerprint. Safe to share between threads."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._lock = threading.Lock()
+        try:
+            self._connection = sqlite3.connect(path, check_same_thread=False)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.executescript(_SCHEMA)
+        except sqlite3.Error as exc:
+            raise Unavailable(f"the manifest repository cannot be opened: {exc}") from exc
+
+    def put(self, mark_id: str, store: bytes, *, media_type: str, fingerprint: str = "") -> None:
+        """Keep a manifest store; one that is there under the same mark id is replaced.
+
+        Raises:
+            UsageError: a malformed mark id or fingerprint.
+            Unavailable: when it could not be written.
+        """
+        if not is_mark_id(mark_id):
+            raise UsageError(f"a mark id is 16 lower-case hex digits, not {mark_id[:32]!r}")
+        bits = _signed(code_bits(fingerprint)) if fingerprint else None
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO manifest VALUES (?, ?, ?, ?)", (mark_id, media_type, bits, store)
+            )
+
+    def get(self, mark_id: str) -> KeptManifest | None:
+        """Return the manifest of a mark id, or None."""
+        with self._transaction() as connection:
+            row = connection.execute(
+                "SELECT mark_id, media_type, store FROM manifest WHERE mark_id = ?", (mark_id,)
+            ).fetchone()
+        return KeptManifest(mark_id=row[0], media_type=row[1], store=row[2]) if row else None
+
+    def find(
+        self, fingerprint: str, *, max_distance: int = MAX_DISTANCE, limit: int = 10
+    ) -> tuple[KeptManifest, ...]:
+        """Return the manifests whose pictures look like this one, the nearest first.
+
+        Raises:
+            UsageError: a malformed fingerprint.
+        """
+        wanted = code_bits(fingerprint)
+        with self._transaction() as connection:
+            rows = connection.execute(
+                "SELECT mark_id, fingerprint FROM manifest WHERE fingerprint IS NOT NULL"
+            )
+            near = [
+                (distance, mark_id)
+                for mark_id, bits in rows
+                if (distance := ((bits ^ wanted) & 0xFFFF_FFFF_FFFF_FFFF).bit_count()) <= max_distance
+            ]
+            out = []
+            for distance, mark_id in sorted(near)[:limit]:
+                row = connection.execute(
+                    "SELECT media_type, store FROM manifest WHERE mark_id = ?", (mark_id,)
+                ).fetchone()
+                out.append(KeptManifest(mark_id=mark_id, media_type=row[0], store=row[1], distance=distance))
+        return tuple(out)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                with self._connection:
+                    yield self._connection
+            except sqlite3.Error as exc:
+                raise Unavailable(f"the manifest repository does not answer: {exc}") from exc
+
+
+def _signed(bits: int) -> int:
+    """SQLite's integers have a sign; the 64 bits stay the same."""
+    return bits - 2**64 if bits >= 2**63 else bits
