@@ -240,7 +240,10 @@ def _screen_rule(measures: Mapping[str, int], policy: DataPolicy) -> tuple[str, 
 
 
 def _clusters(register: Register, version: Version, policy: DataPolicy) -> tuple[dict[int, int], Clusters]:
-    """Cluster the held items of a version; the map holds only items that are copies of another."""
+    """Cluster the held items of a version; the map holds only items that are copies of another.
+
+    Items of which only the SHA-256 is known are copies where that is the same.
+    """
     query = select(ITEM.c.number, ITEM.c.phash, ITEM.c.colours).where(
         ITEM.c.version_id == version.id, ITEM.c.state == HELD, ITEM.c.phash.is_not(None)
     )
@@ -260,4 +263,22 @@ def _clusters(register: Register, version: Version, policy: DataPolicy) -> tuple
         levels=policy.duplicates.colours,
     )
     copies = np.flatnonzero(clusters.leaders != np.arange(len(numbers)))
-    return {numbers[i]: numbers[int(clusters.leaders[i])] for i in copies.tolist()}, clusters
+    leaders = {numbers[i]: numbers[int(clusters.leaders[i])] for i in copies.tolist()}
+    return leaders | _same_bytes(register, version), clusters
+
+
+def _same_bytes(register: Register, version: Version) -> dict[int, int]:
+    query = (
+        select(ITEM.c.number, ITEM.c.sha256)
+        .where(ITEM.c.version_id == version.id, ITEM.c.state == HELD)
+        .where(ITEM.c.phash.is_(None), ITEM.c.sha256.is_not(None))
+    )
+    first: dict[bytes, int] = {}
+    leaders: dict[int, int] = {}
+    with register.database.reading() as conn:
+        stream: Any = conn.execute(query.order_by(ITEM.c.number).execution_options(yield_per=10_000))
+        for number, sha256 in stream:
+            leader = first.setdefault(bytes(sha256), number)
+            if leader != number:
+                leaders[number] = leader
+    return leaders

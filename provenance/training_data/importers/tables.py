@@ -31,11 +31,11 @@ class Tables:
 
     batch = 1000
 
-    def __init__(self, path: Path, kind: str = "parquet", *, method: str = "") -> None:
+    def __init__(self, path: Path, kind: str = "parquet", *, method: str = "rows of a table") -> None:
         import_optional("pyarrow", extra="data")
         self.kind = kind
         self.location = str(path)
-        self.method = method or "table of links" if kind == "parquet" else method
+        self.method = method
         self.root = path if path.is_dir() else path.parent
         self._names = files_under(path, (".parquet", ".arrow")) if path.is_dir() else [path.name]
         if not self._names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,6 +232,25 @@ def test_an_audit_names_every_item_once(register):
     assert sum(summary["rules"].values()) == 7
     assert summary["duplicates"]["duplication_factor"] == 1.2
     assert summary["duplicates"]["largest_cluster"] == 2
+
+
+def test_items_that_are_only_described_are_copies_by_their_digest(tmp_path):
+    rows = [{"sha256": digest * 32, "license": "CC0-1.0"} for digest in ("ab", "cd", "ab", "ab")]
+    (tmp_path / "l.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    with Register(tmp_path / "own.db") as register:
+        register.put_dataset(Dataset(name="list"))
+        version = import_source(register, open_source("jsonl", tmp_path / "l.jsonl"), dataset="list")
+        assert [(item.rule, item.copy_of) for item in audit(register, version)] == [
+            ("licence", 0),
+            ("licence", 0),
+            ("duplicate", 1),
+            ("duplicate", 1),
+        ]
+
+
+def test_the_policy_in_the_documentation_is_the_default():
+    text = (Path(__file__).parents[3] / "docs" / "training-data.md").read_text(encoding="utf-8")
+    assert DataPolicy.parse(text.split("```yaml\n")[1].split("```")[0]).digest == DataPolicy().digest
 
 
 def test_a_summary_counts(register):
