@@ -329,7 +329,10 @@ class ReviewQueue:
                     "approvals": len(after.approvals),
                     "needed": after.needed,
                     "level": after.level,
+                    "appealed": after.appealed,
                     "seen": step.person in after.seen,
+                    "what": review.what,
+                    "categories": list(review.categories),
                     "labels": _labels(review, move is Move.REJECT, labels or {}),
                 }
                 if final and move is Move.APPROVE and is_picture(review):

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from clearmark.sdk.cli import bench, check, data, generate, ledger, mark, models, policy, review, verify
+from clearmark.sdk.cli import (
+    bench,
+    check,
+    data,
+    generate,
+    ledger,
+    mark,
+    models,
+    policy,
+    report,
+    review,
+    verify,
+)
 
 __all__ = ["app"]
 
@@ -40,6 +52,7 @@ app.command("verify")(verify.verify)
 app.add_typer(ledger.app, name="ledger", help="Check, read and prove what is on record.")
 app.add_typer(policy.app, name="policy", help="Check and read policy files.")
 app.add_typer(review.app, name="review", help="What waits for people, and what they decide.")
+app.command("report")(report.report)
 app.add_typer(models.app, name="models", help="The weights on record: what is used, under which licence.")
 app.add_typer(data.app, name="data", help="What models are trained on: import, audit, document, remove.")
 app.command("bench")(bench.bench)
