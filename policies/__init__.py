@@ -24,12 +24,11 @@ from clearmark.policies.marking import Label, Manifest, Marking, Metadata, Water
 from clearmark.policies.pinning import pin
 from clearmark.policies.policy import Policy
 from clearmark.policies.replaying import Replay, replay
-from clearmark.policies.rules import MINORS_CEILING, Override, Rule, Threshold
+from clearmark.policies.rules import Override, Rule, Threshold
 from clearmark.policies.schema import json_schema
 from clearmark.policies.testing import TestResult, run_tests
 
 __all__ = [
-    "MINORS_CEILING",
     "Change",
     "Diagnostic",
     "Inputs",
