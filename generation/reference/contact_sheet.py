@@ -42,14 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     pictures: list[Image.Image] = []
     for start in range(0, len(PROMPTS), COLUMNS):
         prompts = list(PROMPTS[start : start + COLUMNS])
-        pictures += _pictures(pipeline, prompts, options)
+        pictures += _pictures(pipeline, prompts, start, options)
     sheet(pictures, PROMPTS).save(options.out, optimize=True)
 
 
-def _pictures(pipeline: Any, prompts: list[str], options: argparse.Namespace) -> list[Image.Image]:
+def _pictures(
+    pipeline: Any, prompts: list[str], first: int, options: argparse.Namespace
+) -> list[Image.Image]:
     import torch
 
-    generators = [torch.Generator().manual_seed(options.seed) for _ in prompts]
+    # Every picture has the next seed, none was picked.
+    generators = [torch.Generator().manual_seed(options.seed + first + i) for i in range(len(prompts))]
     made = pipeline(
         prompts, num_inference_steps=options.steps, guidance_scale=options.guidance, generator=generators
     )

@@ -68,6 +68,8 @@ def new_scheduler() -> DPMSolverMultistepScheduler:
         timestep_spacing="trailing",
         algorithm_type="dpmsolver++",
         solver_order=2,
+        # Spacing "trailing" takes no offset; 1 is what Stable Diffusion pipelines expect to read here.
+        steps_offset=1,
     )
 
 

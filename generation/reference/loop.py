@@ -135,6 +135,12 @@ class Trainer:
         self.history = History(**state["history"])
 
 
+def read_history(checkpoint: Path) -> History:
+    """Return how the module of a checkpoint was trained."""
+    state: dict[str, Any] = torch.load(checkpoint, weights_only=True, mmap=True)
+    return History(**state["history"])
+
+
 def load_average(module: nn.Module, checkpoint: Path) -> History:
     """Put the moving average of a checkpoint into `module`, ready for use; return how it was trained."""
     state: dict[str, Any] = torch.load(checkpoint, weights_only=True)

@@ -67,3 +67,6 @@ def save_pipeline(
     unet.half().save_pretrained(folder / "unet", safe_serialization=True)
     scheduler.save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n", encoding="utf-8")
+    for weights in folder.rglob("*.safetensors"):
+        # The writer leaves them readable by their owner alone; an installed package is for everybody.
+        weights.chmod(0o644)

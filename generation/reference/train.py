@@ -8,7 +8,8 @@ Each stage leaves its result in `--cache`, and is skipped or gone on with when t
 4. `latents` turns every picture into its latent;
 5. `denoiser` learns to make latents from captions;
 6. `decoder` goes on with the half of the autoencoder that draws;
-7. `export` writes the last checkpoint, at any time, as a Stable Diffusion pipeline folder.
+7. `export` writes the last checkpoint, at any time, as a Stable Diffusion pipeline folder;
+8. `sheet` draws what that folder makes of some prompts.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import torch.distributed as dist
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 
+from clearmark.generation.reference import contact_sheet
 from clearmark.generation.reference.autoencoder import autoencoder_step, decoder_step, new_autoencoder
 from clearmark.generation.reference.catalogue import write_catalogue
 from clearmark.generation.reference.data import Dataset, build
@@ -32,9 +34,10 @@ from clearmark.generation.reference.denoiser import denoiser_step, new_denoiser,
 from clearmark.generation.reference.loop import Budget, History, Trainer, in_processes, load_average
 from clearmark.generation.reference.pipeline import save_pipeline
 from clearmark.generation.reference.prepare import embed_captions, encode_pictures, load_prepared
+from clearmark.generation.reference.record import write_record
 
 COLLECTION = Path("/usr/share/openclipart")
-STAGES = ("data", "captions", "autoencoder", "latents", "denoiser", "decoder", "export")
+STAGES = ("data", "captions", "autoencoder", "latents", "denoiser", "decoder", "export", "sheet")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "denoiser": train_denoiser,
         "decoder": train_decoder,
         "export": export,
+        "sheet": draw_sheet,
     }
     for name in options.stages:
         # Only training is shared out; the other stages are short.
@@ -142,13 +146,30 @@ def train_decoder(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Write the pipeline folder and its catalogue entry from the last checkpoints."""
+    options.out.mkdir(parents=True, exist_ok=True)
     unet = new_denoiser()
     load_average(unet, options.cache / "denoiser.pt")
     vae = AutoencoderKL.from_pretrained(options.cache / "vae")
     if (options.cache / "decoder.pt").exists():
         load_average(vae, options.cache / "decoder.pt")
+    if options.record:
+        data = Dataset.load(options.cache / "data")
+        prepared = load_prepared(data, options.cache)
+        write_record(
+            options.out / "training.json",
+            options.cache,
+            data=data,
+            prepared=prepared,
+            vae=vae.eval(),
+            unet=unet,
+        )
     save_pipeline(options.out, vae, unet, new_scheduler())
     write_catalogue(options.out)
+
+
+def draw_sheet(options: argparse.Namespace) -> None:
+    """Draw the contact sheet of what was exported, to see how far the training is."""
+    contact_sheet.main(["--weights", str(options.out), "--out", str(options.cache / "contact-sheet.png")])
 
 
 def _reporter(log: Path) -> Callable[[History, float], None]:
@@ -172,6 +193,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--collection", type=Path, default=COLLECTION)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights", help="for `export`")
     parser.add_argument("--every", type=int, default=50, help="steps per line of the record")
+    parser.add_argument(
+        "--record", action="store_true", help="`export` measures losses and writes training.json"
+    )
     parser.add_argument("--minutes", type=float, default=60.0, help="training time of each stage")
     parser.add_argument("--steps", type=int, default=1_000_000, help="most steps of each stage")
     parser.add_argument("--batch", type=int, default=0, help="pictures of each process in a step")
