@@ -61,25 +61,11 @@ def look_at(
 ) -> Look:
     """Read everything that the register keeps of a picture. Never raises for what the bytes hold."""
     look = Look(sha256=hashlib.sha256(data).hexdigest(), size=len(data))
-    if len(data) > max_bytes:
-        look.fault = Fault("too-large", f"{len(data):,} bytes; at most {max_bytes:,} are read")
-        return look
     try:
-        look.media_type = sniff(data)
-    except MediaError:
-        look.fault = Fault("unknown-format", "not a PNG, JPEG or WebP picture")
+        small = _decode(data, look, max_bytes=max_bytes, max_pixels=max_pixels)
+    except _Unusable as exc:
+        look.fault = exc.fault
         return look
-    look.width, look.height = _declared_size(data, look.media_type)
-    try:
-        picture = open_image(data, max_bytes=max_bytes, max_pixels=max_pixels)
-    except MediaTooLarge as exc:
-        look.fault = Fault("too-large", exc.message)
-        return look
-    except MediaError as exc:
-        look.fault = Fault("broken", exc.message)
-        return look
-    look.width, look.height = picture.size
-    small = on_white(picture, _WORKING_SIDE)
     look.picture = small
     extrema: Any = small.getextrema()
     look.blank = all(high - low <= _FLAT for low, high in extrema)
@@ -100,6 +86,38 @@ def look_at(
     return look
 
 
+class _Unusable(Exception):
+    """The picture is not looked at any further."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.fault = Fault(code, detail)
+
+
+def _decode(data: bytes, look: Look, *, max_bytes: int, max_pixels: int) -> Image:
+    """Return the small copy; what is told on the way stands in `look`, even when the rest cannot be read."""
+    if len(data) > max_bytes:
+        raise _Unusable("too-large", f"{len(data):,} bytes; at most {max_bytes:,} are read")
+    try:
+        look.media_type = sniff(data)
+    except MediaError as exc:
+        raise _Unusable("unknown-format", "not a PNG, JPEG or WebP picture") from exc
+    look.width, look.height = _declared_size(data, look.media_type)
+    if look.width * look.height > max_pixels:
+        what = f"{look.width:,} x {look.height:,} pixels; at most {max_pixels:,} are decoded"
+        raise _Unusable("too-large", what)
+    try:
+        picture = open_image(data, max_bytes=max_bytes, max_pixels=max_pixels)
+        look.width, look.height = picture.size
+        return on_white(picture, _WORKING_SIDE)
+    except MediaTooLarge as exc:
+        raise _Unusable("too-large", exc.message) from exc
+    except MediaError as exc:
+        raise _Unusable("broken", exc.message) from exc
+    except (OSError, ValueError, MemoryError) as exc:
+        raise _Unusable("broken", f"cannot be scaled: {type(exc).__name__}") from exc
+
+
 def perceptual_hash(picture: Image) -> int:
     """Return the 64-bit hash of imagehash's `phash` as an unsigned integer."""
     import imagehash
@@ -115,6 +133,8 @@ def on_white(picture: Image, side: int) -> Image:
     """
     import PIL.Image
 
+    if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits of grey, which convert() would cut off
+        picture = picture.point(lambda value: value / 256).convert("L")
     factor = max(picture.size) // (4 * side)
     if factor > 1:
         picture = _reduced(picture, factor)

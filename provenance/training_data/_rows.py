@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Connection, Row, Select, insert, select
 
 from clearmark.provenance.training_data._schema import DATASET, ITEM, LICENCE, QUARANTINE, VERSION
 from clearmark.provenance.training_data.items import Fault, Item, Licence, Version
@@ -18,6 +18,7 @@ __all__ = [
     "leaf_of",
     "licence_fingerprint",
     "measures_text",
+    "resolve_licences",
     "signed",
     "unsigned",
     "version_of",
@@ -132,3 +133,26 @@ def version_of(row: Row[Any]) -> Version:
         started_us=row.started_us,
         finished_us=row.finished_us,
     )
+
+
+def resolve_licences(conn: Connection, wanted: Iterable[Licence], known: dict[Licence, int]) -> None:
+    """Put the ids of licences into `known`, making rows for new ones."""
+    new = {licence_fingerprint(licence): licence for licence in wanted if licence not in known}
+    if not new:
+        return
+    if len(known) > 50_000:  # a source where every item has words of its own must not fill the memory
+        known.clear()
+    for _ in range(2):
+        rows = conn.execute(
+            select(LICENCE.c.fingerprint, LICENCE.c.id).where(LICENCE.c.fingerprint.in_(list(new)))
+        ).all()
+        found = {bytes(row.fingerprint): row.id for row in rows}
+        missing = [
+            {"fingerprint": mark, "spdx": licence.spdx, "evidence": licence.evidence}
+            for mark, licence in new.items()
+            if mark not in found
+        ]
+        if not missing:
+            break
+        conn.execute(insert(LICENCE), missing)
+    known.update((licence, found[mark]) for mark, licence in new.items())

@@ -13,14 +13,14 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any, Protocol
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, update
 from sqlalchemy.dialects import sqlite
 
 from clearmark.core.errors import Error, UsageError
 from clearmark.core.pixels import MAX_PIXELS
 from clearmark.provenance.training_data._pictures import Look, look_at
-from clearmark.provenance.training_data._rows import leaf_of, licence_fingerprint, measures_text, signed
-from clearmark.provenance.training_data._schema import ITEM, LICENCE, QUARANTINE, SIGNAL, VERSION
+from clearmark.provenance.training_data._rows import leaf_of, measures_text, resolve_licences, signed
+from clearmark.provenance.training_data._schema import ITEM, QUARANTINE, SIGNAL, VERSION
 from clearmark.provenance.training_data.importers.source import Source
 from clearmark.provenance.training_data.items import (
     CONSENTS,
@@ -251,7 +251,7 @@ def _store(run: _Run, ready: Sequence[_Ready], cursor: str) -> Version:
     signals: list[dict[str, Any]] = []
     faults: list[dict[str, Any]] = []
     with run.register.database.writing() as conn:
-        _resolve_licences(conn, {one.licence for one in ready}, run.licences)
+        resolve_licences(conn, {one.licence for one in ready}, run.licences)
         for one in ready:
             number += 1
             place = {"version_id": version.id, "number": number}
@@ -299,28 +299,6 @@ def _insert_items(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
         return
     take = itemgetter(*_ITEM_COLUMNS)
     conn.exec_driver_sql(_ITEM_SQL, [take(row) for row in rows])
-
-
-def _resolve_licences(conn: Connection, wanted: Iterable[Licence], known: dict[Licence, int]) -> None:
-    new = {licence_fingerprint(licence): licence for licence in wanted if licence not in known}
-    if not new:
-        return
-    if len(known) > 50_000:  # a source where every item has words of its own must not fill the memory
-        known.clear()
-    for _ in range(2):
-        rows = conn.execute(
-            select(LICENCE.c.fingerprint, LICENCE.c.id).where(LICENCE.c.fingerprint.in_(list(new)))
-        ).all()
-        found = {bytes(row.fingerprint): row.id for row in rows}
-        missing = [
-            {"fingerprint": mark, "spdx": licence.spdx, "evidence": licence.evidence}
-            for mark, licence in new.items()
-            if mark not in found
-        ]
-        if not missing:
-            break
-        conn.execute(insert(LICENCE), missing)
-    known.update((licence, found[mark]) for mark, licence in new.items())
 
 
 def _text(value: str, field_name: str) -> str:

@@ -18,11 +18,11 @@ from sqlalchemy import Connection, delete, insert, or_, select, update
 from clearmark.core.canonical import canonical_json
 from clearmark.core.errors import Unavailable, UsageError
 from clearmark.core.ids import uuid7
-from clearmark.provenance.training_data._rows import item_of, items_query
-from clearmark.provenance.training_data._schema import ITEM, QUARANTINE, REMOVAL, SIGNAL, VERSION
+from clearmark.provenance.training_data._rows import item_of, items_query, resolve_licences
+from clearmark.provenance.training_data._schema import ITEM, LICENCE, QUARANTINE, REMOVAL, SIGNAL, VERSION
 from clearmark.provenance.training_data.data_policy import Duplicates
 from clearmark.provenance.training_data.duplicates import colour_distance
-from clearmark.provenance.training_data.items import HELD, REMOVED, Item, Use, Version
+from clearmark.provenance.training_data.items import HELD, REMOVED, Item, Licence, Use, Version
 from clearmark.provenance.training_data.opt_outs import OptOutList
 from clearmark.provenance.training_data.opt_outs.listed import normal_value
 from clearmark.provenance.training_data.register import Register, add_opt_outs, now_us, version_digest
@@ -277,6 +277,7 @@ def _blank(conn: Connection, chosen: Sequence[tuple[int, Item]], removal: str) -
         "phash": None,
         "colours": None,
     }
+    _forget_evidence(conn, chosen)
     by_version: dict[int, list[int]] = {}
     for version_id, item in chosen:
         by_version.setdefault(version_id, []).append(item.number)
@@ -288,6 +289,27 @@ def _blank(conn: Connection, chosen: Sequence[tuple[int, Item]], removal: str) -
             conn.execute(
                 update(ITEM).where(ITEM.c.version_id == version_id, ITEM.c.number.in_(part)).values(**gone)
             )
+
+
+def _forget_evidence(conn: Connection, chosen: Sequence[tuple[int, Item]]) -> None:
+    """Keep which licence it was, and drop the words of the source, which may name a person."""
+    spoken = {item.licence for _, item in chosen if item.licence.evidence}
+    silent = {licence: Licence(licence.spdx) for licence in spoken}
+    ids: dict[Licence, int] = {}
+    resolve_licences(conn, [*spoken, *silent.values()], ids)
+    for version_id, item in chosen:
+        if item.licence in silent:
+            conn.execute(
+                update(ITEM)
+                .where(ITEM.c.version_id == version_id, ITEM.c.number == item.number)
+                .values(licence_id=ids[silent[item.licence]])
+            )
+    for licence in spoken:
+        if (
+            conn.execute(select(ITEM.c.number).where(ITEM.c.licence_id == ids[licence]).limit(1)).first()
+            is None
+        ):
+            conn.execute(delete(LICENCE).where(LICENCE.c.id == ids[licence]))
 
 
 def _after(

@@ -57,9 +57,9 @@ def read_robots(
     if not signals and (rule := _deciding(everyone, path)) and not rule[0]:
         raw = f"User-agent: * / Disallow: {rule[1]}"
         signals.append(Signal(kind=kind, raw=quote(raw), reserved=True, place=place, read_us=read_us))
-    usages = [
-        (where, value) for group in everyone for where, value in group.usages if matches_path(where, path)
-    ]
+    tokens = {agent.lower() for agent in agents} | {"*"}
+    spoken = (usage for group in groups if tokens & set(group.agents) for usage in group.usages)
+    usages = [usage for usage in spoken if matches_path(usage[0], path)]
     if usages:
         where, value = max(usages, key=lambda usage: len(usage[0]))
         if usage := read_usage(value, place=f"{place} {where}".strip(), read_us=read_us):

@@ -315,6 +315,23 @@ def test_a_removal_is_proven(register, folder, tmp_path):
     assert turned_away == ["1.png", "2.png", "3.png"]
 
 
+def test_the_words_of_a_licence_go_when_nobody_else_uses_them(tmp_path):
+    said = ["pictures of Ann, ask her", "pictures of Ann, ask her", "CC0-1.0"]
+    (tmp_path / "l.jsonl").write_text(
+        "\n".join(json.dumps({"id": str(n), "license": s}) for n, s in enumerate(said))
+    )
+    with Register(tmp_path / "own.db") as register:
+        register.put_dataset(Dataset(name="list"))
+        version = import_source(register, open_source("jsonl", tmp_path / "l.jsonl"), dataset="list")
+        keys = [item.key for item in register.items(version)]
+        for left, key in ((1, keys[0]), (0, keys[1])):
+            proof = remove_items(register, Selection(keys=[key]), reason="asked", signer=signer)
+            evidence = [item.licence.evidence for item in register.items(version)]
+            assert evidence.count(said[0]) == left
+            assert check_removal(register, proof, verify=verify).ok
+    assert b"Ann" not in (tmp_path / "own.db").read_bytes()
+
+
 def test_near_copies_go_with_their_original(register):
     proof = remove_items(register, Selection(keys=["0.png"], copies=True), reason="asked", signer=signer)
     assert [row["key"] for row in proof.body["items"]] == ["0-again.jpg", "0.png"]

@@ -254,6 +254,20 @@ def test_a_large_picture_is_reduced_in_strips_to_what_it_looks_like(mode):
     assert apart < (40 if mode == "1" else 4)
 
 
+def test_sixteen_bits_of_grey_are_not_cut_off():
+    steep = Image.fromarray((np.arange(64 * 64, dtype=np.uint16) * 16).reshape(64, 64))
+    small = np.asarray(on_white(steep, 64))
+    assert small.min() < 5
+    assert small.max() > 250
+    assert not look_at(_png_of(steep)).blank
+
+
+def _png_of(picture):
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
+
+
 def test_a_picture_of_one_colour_is_blank_and_has_no_hash(tmp_path):
     (tmp_path / "p").mkdir()
     Image.new("RGBA", (30, 30), (255, 0, 0, 0)).save(tmp_path / "p" / "a.png")
