@@ -13,6 +13,7 @@ import typer
 
 from clearmark.core.errors import UsageError
 from clearmark.sdk.cli._console import command, emit, out, progress, say, table
+from clearmark.sdk.cli._data_tables import print_audit, print_summary
 from clearmark.sdk.cli._options import HomeOption, JsonOption
 from clearmark.sdk.home import Home
 
@@ -166,7 +167,7 @@ def audit(
                 outcomes = (outcome for outcome in _counted(run, advance) if not outcome.allowed)
                 denied = list(islice(outcomes, limit))
                 deque(outcomes, maxlen=0)  # the counts are complete after the last item
-            _print_audit(run, denied)
+            print_audit(run, denied)
     return 0
 
 
@@ -202,7 +203,7 @@ def summary(
             if json_:
                 emit({**counts.to_dict(), "documents": written})
                 continue
-            _print_summary(counts)
+            print_summary(counts)
             for path in written.values():
                 say(f"  wrote {path}")
     return 0
@@ -380,41 +381,6 @@ def _write(register: Register, version: Any, folder: Path, policy: str, model: A
     except OSError as exc:
         raise UsageError(f"{folder}: {exc.strerror}", hint="choose another --out") from exc
     return {name: str(path) for name, path in written.items()}
-
-
-def _print_audit(run: Any, denied: list[Any]) -> None:
-    counts = run.summary
-    say(f"{counts.dataset}: {counts.allowed:,} of {counts.items:,} items may be trained on")
-    say(f"  policy {counts.policy.name} {counts.policy.version}  {counts.policy.digest}")
-    table("", ("rule", "items"), [(rule, f"{count:,}") for rule, count in counts.rules.most_common()])
-    say(
-        f"  {counts.pictures:,} pictures, {counts.clusters:,} different; {counts.with_copies:,} have copies, "
-        f"at most {counts.largest:,}; duplication factor {counts.duplication_factor:.3f}"
-    )
-    if denied:
-        table(
-            "denied, the first of them",
-            ("number", "item", "rule", "because"),
-            [(item.number, item.key, item.rule, item.because) for item in denied],
-        )
-
-
-def _print_summary(counts: Any) -> None:
-    version = counts.version
-    states = f"{version.held:,} held, {version.quarantined:,} in quarantine, {version.removed:,} removed"
-    say(f"{version.name}: {version.read:,} items, {states}")
-    say(f"  {counts.different:,} different files, {counts.size:,} bytes")
-    say(f"  {version.digest or 'the import is not complete'}")
-    for title, rows in (
-        ("licence", counts.licences),
-        (f"creator ({counts.creators_total:,} named)", counts.creators),
-        ("category", counts.categories),
-        ("opt-out", counts.opt_outs),
-        ("signal", counts.signals),
-        ("quarantine", counts.quarantine),
-    ):
-        if rows:
-            table("", (title, "items"), [(name or "(none)", f"{count:,}") for name, count in rows.items()])
 
 
 def _name_of(kind: str, path: Path | None) -> str:
