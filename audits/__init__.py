@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Reconciliation,
         Recorded,
         StoredEvent,
+        verify_database,
         verify_export,
     )
 
@@ -42,6 +43,7 @@ __all__ = [
     "Reconciliation",
     "Recorded",
     "StoredEvent",
+    "verify_database",
     "verify_export",
 ]
 

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from clearmark.audits.ledger._export import verify_export
-from clearmark.audits.ledger._ledger import Ledger
+from clearmark.audits.ledger._ledger import Ledger, verify_database
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, NoteVerifier
 from clearmark.audits.ledger._receipts import Receipt
 from clearmark.audits.ledger._reconcile import Reconciliation
@@ -30,5 +30,6 @@ __all__ = [
     "Reconciliation",
     "Recorded",
     "StoredEvent",
+    "verify_database",
     "verify_export",
 ]

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from clearmark.audits import Ledger, NoteSigner, Receipt, verify_export
+from clearmark.audits import Ledger, NoteSigner, Receipt, verify_database, verify_export
 from clearmark.core import Event
 from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, UsageError
 
@@ -354,6 +354,17 @@ class LedgerContract:
             file.write_text("".join(few), encoding="utf-8")
             with pytest.raises(LedgerTampered):
                 verify_export(file, SIGNER.verifier_key)
+
+    def test_an_auditor_verifies_with_the_public_key_alone(self, database):
+        with self.open(database) as ledger:
+            ledger.append([event(n, personal={"p": b"x"}, subject="s") for n in range(300)])
+            ledger.erase("s")
+            own = ledger.verify()
+        report = verify_database(database, verifier_key=SIGNER.verifier_key)
+        assert report.ok, report.to_dict()
+        assert (report.events, report.root) == (own.events, own.root)
+        stranger = NoteSigner.generate(SIGNER.name).verifier_key
+        assert not verify_database(database, verifier_key=stranger).ok
 
     def test_stats(self, database):
         with self.open(database) as ledger:

@@ -1,0 +1,183 @@
+"""Keeping a ledger: erasing, holding, pruning, reconciling, exporting."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from clearmark.audits.ledger._export import export_lines
+from clearmark.audits.ledger._notes import Checkpoint
+from clearmark.audits.ledger._reading import Reading
+from clearmark.audits.ledger._reconcile import TERMINAL, Reconciliation, reconcile_store
+from clearmark.audits.ledger._records import Erased, Recorded
+from clearmark.audits.ledger._retention import (
+    ERASURE,
+    HOLD_PLACED,
+    HOLD_RELEASED,
+    PRUNED,
+    Hold,
+    Pruned,
+    active_holds,
+    erase_key,
+    hold_body,
+    prune_events,
+    release_body,
+)
+from clearmark.audits.ledger._writer import Writer
+from clearmark.core.errors import LedgerError, LedgerTampered, UsageError
+from clearmark.core.events import Event
+from clearmark.core.ids import uuid7
+
+__all__ = ["Custody"]
+
+
+class Custody(Reading, ABC):
+    """What the keeper of a ledger may do to what is in it. All of it goes on record."""
+
+    _writer: Writer
+    _damage: str
+
+    @abstractmethod
+    def append(self, events: Sequence[Event]) -> list[Recorded]:
+        """Record events."""
+
+    @abstractmethod
+    def checkpoint(self) -> Checkpoint:
+        """Return the signed head of the tree."""
+
+    def erase(self, subject: str, *, request_id: str = "", tenant: str = "default") -> Erased:
+        """Make all personal data of a subject unreadable for good, and record that it was done.
+
+        Its key and with it all salts are destroyed, in the database and its write-ahead log. Events, proofs
+        and receipts stay as they are and stay valid; what they commit to can no longer be found out.
+
+        Raises:
+            LedgerUnavailable: when it could not be done, or the write-ahead log could not be emptied.
+        """
+        if not subject:
+            raise UsageError("no subject to erase", hint="give the actor whose data is to go")
+        return self._erase("subject", subject, request_id=request_id, tenant=tenant)
+
+    def erase_request(self, request_id: str, *, tenant: str = "default") -> Erased:
+        """Do as `erase` for the personal data of one request whose events name no subject."""
+        return self._erase("request", request_id, request_id=request_id, tenant=tenant)
+
+    def hold(self, reason: str, *, by: str, **scope: str) -> Hold:
+        """Place a legal hold, which stops pruning and erasure of what it covers.
+
+        `scope` bounds it by `request_id`, `tenant`, `kind`, `mark_id` or `subject`, all together; without
+        any it covers everything. `by` and `reason` go on record for good, so give ids of persons, not names.
+        """
+        self._refuse_damaged()
+        if scope.get("subject"):
+            scope["subject"] = self._vault.reference("subject", scope["subject"]).hex()
+        body = hold_body(reason, by, scope)
+        _, recorded = self._writer.transact(lambda *_: (None, body), kind=HOLD_PLACED)
+        assert recorded is not None
+        return Hold(hold_id=recorded.event_id, reason=reason, ts_us=recorded.ts_us, scope=body["scope"])
+
+    def release_hold(self, hold_id: str, *, by: Sequence[str], reason: str) -> Recorded:
+        """Lift a hold. `by` names two different persons who agree.
+
+        Raises:
+            UsageError: with fewer persons, or without a reason.
+            LedgerError: when no such hold is in force.
+        """
+        self._refuse_damaged()
+        _, recorded = self._writer.transact(
+            lambda conn, _: (None, release_body(conn, hold_id, by, reason)), kind=HOLD_RELEASED
+        )
+        assert recorded is not None
+        return recorded
+
+    def holds(self) -> list[Hold]:
+        """Return the holds in force, oldest first."""
+        with self._store.reading() as conn:
+            return active_holds(conn)
+
+    def prune(self, *, before: int, kind: str = "", tenant: str = "", limit: int = 10_000) -> Pruned:
+        """Drop the bytes of up to `limit` events with `ts_us` below `before`, the oldest first.
+
+        Their hashes stay, so every proof, receipt and checkpoint stays valid. Events under a hold stay, and
+        so do those about erasures, holds and pruning. Nothing is recorded when nothing is old enough.
+        """
+        self._refuse_damaged()
+
+        def work(conn: Connection, event_id: str) -> tuple[tuple[int, int], dict[str, Any] | None]:
+            events, values, body = prune_events(
+                conn, event_id, before=before, kind=kind, tenant=tenant, limit=limit
+            )
+            return (events, values), body if events else None
+
+        (events, values), recorded = self._writer.transact(work, kind=PRUNED)
+        if recorded is not None:
+            self._writer.alone(self._store.scrub)
+        return Pruned(event=recorded, events=events, values=values)
+
+    def reconcile(
+        self,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        grace_s: float = 3600.0,
+        terminal: Sequence[str] = TERMINAL,
+    ) -> Reconciliation:
+        """Say which requests were not answered on record, or more than once.
+
+        A request that began within the last `grace_s` seconds may still be running.
+        """
+        return reconcile_store(self._store, since=since, until=until, grace_s=grace_s, terminal=terminal)
+
+    def export(self, path: str | Path, **chosen: Any) -> Recorded:
+        """Write events with their proofs to a JSON Lines file, and record that it was done.
+
+        `chosen` is what `events` takes. `verify_export`, or the standalone verifier, checks the file without
+        the ledger. The recorded event holds the digest of the file, the number of events and the tree size.
+        """
+        head = self.checkpoint()
+        tree = self._writer.tree
+        chosen_events = (event for event in self.events(**chosen) if event.seq < head.size)
+        seal = hashlib.sha256()
+        count = -2
+        try:
+            with Path(path).open("w", encoding="utf-8", newline="\n") as stream:
+                lines = export_lines(
+                    chosen_events, head=head, tree=tree, verifier_key=self._signer.verifier_key
+                )
+                for line in lines:
+                    stream.write(line)
+                    seal.update(line.encode())
+                    count += 1
+        except OSError as exc:
+            raise LedgerError(f"the export {path} cannot be written: {exc.strerror}") from exc
+        body = {"events": count, "tree_size": head.size, "root": head.root, "sha256": seal.hexdigest()}
+        event = Event(kind="ledger.exported", request_id=uuid7(), body=body)
+        return self.append([event])[0]
+
+    def _refuse_damaged(self) -> None:
+        if self._damage:
+            raise LedgerTampered(
+                f"nothing is recorded any more: {self._damage}",
+                hint="run `clearmark ledger verify`; restore the database and its checkpoint log together",
+            )
+
+    def _erase(self, scope: str, name: str, *, request_id: str, tenant: str) -> Erased:
+        self._refuse_damaged()
+        reference = self._vault.reference(scope, name)
+
+        def work(conn: Connection, event_id: str) -> tuple[tuple[str | None, int], dict[str, Any]]:
+            gone = erase_key(conn, reference, event_id)
+            return gone, {"values": gone[1]}
+
+        named = {"request_id": request_id} if request_id else {}
+        (key_id, values), recorded = self._writer.transact(work, kind=ERASURE, tenant=tenant, **named)
+        assert recorded is not None
+        if key_id is not None:
+            self._writer.forget(key_id)
+        self._writer.alone(self._store.scrub)
+        return Erased(event=recorded, values=values)
