@@ -1,6 +1,6 @@
 """The ledger on PostgreSQL: the contract of all stores, and what is particular to a server.
 
-Run by `tests/postgres.sh run pytest tests/unit/audits/test_ledger_postgres.py`.
+Run by `tests/postgres.sh pytest tests/unit/audits/test_ledger_postgres.py`.
 """
 
 import importlib.util
