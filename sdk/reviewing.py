@@ -300,8 +300,12 @@ def _event(kind: str, review: Review, body: Mapping[str, Any]) -> Event:
 def _released(request: Request, asset: Asset, mark: Mark, review: Review) -> list[Event]:
     events = [
         records.mark_written(request, asset, mark, decision_event=review.final_event),
-        records.result_closed(
-            request, verdict=Action.parse(review.obligation), released=[asset], withheld=0, reasons=()
+        # A kind of its own: the request itself has ended before, as refused, and a request ends once.
+        replace(
+            records.result_closed(
+                request, verdict=Action.parse(review.obligation), released=[asset], withheld=0, reasons=()
+            ),
+            kind="review.released",
         ),
     ]
     return [replace(event, body={**event.body, "review": review.review_id}) for event in events]

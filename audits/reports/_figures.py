@@ -17,7 +17,7 @@ WITH e AS (
   SELECT seq, ts_us, kind, request_id, CAST(envelope AS TEXT) AS doc
   FROM event
   WHERE ts_us >= :since_us AND ts_us < :until_us AND seq <= :last_seq
-    AND (:tenant IS NULL OR tenant = :tenant) AND kind NOT LIKE 'report.%'
+    AND (:tenant IS NULL OR tenant = :tenant) AND kind NOT LIKE 'report.%' AND pruned IS NULL
 )"""
 """What every query begins with: the events of the period, in SQLite's dialect, over the ledger's table."""
 
@@ -61,8 +61,10 @@ class Figure:
 class Lineage:
     """What a report was computed over, so that a stranger can do it again and prove that it was this log.
 
-    `last_seq` is the last event of the period; the checkpoint of `tree_size` and `root` is the earliest
-    signed one that covers it, so a report over a period that is over never changes.
+    `last_seq` is the last event of the period; the checkpoint of `tree_size` and `root` is the one under
+    which the ledger proves that event: the earliest that a witness has cosigned, or else the earliest. So a
+    report over a period that is over stays as it is, unless a witness signs later. `pruned` counts the events
+    of the period whose contents are gone, and which no figure counts.
     """
 
     origin: str
@@ -71,6 +73,7 @@ class Lineage:
     root: str
     last_seq: int
     events: int
+    pruned: int
     since_us: int
     until_us: int
     tenant: str | None
@@ -118,6 +121,7 @@ class Report:
                 "root": line.root,
                 "last_seq": line.last_seq,
                 "events": line.events,
+                "pruned": line.pruned,
             },
             "source": SOURCE,
             "parameters": line.parameters,

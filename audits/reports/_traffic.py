@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from clearmark.audits.reports._figures import Column, Figure
-from clearmark.audits.reports._reading import Table, is_review, mapping, text, whole
+from clearmark.audits.reports._reading import Table, mapping, text, whole
 
 if TYPE_CHECKING:
     from clearmark.audits.ledger import StoredEvent
@@ -26,17 +26,16 @@ SELECT date(ts_us / 1000000, 'unixepoch') AS day,
   sum(kind = 'result.refused') AS refused, sum(kind = 'result.failed') AS failed
 FROM e
 WHERE kind IN ('request.received', 'result.released', 'result.refused', 'result.failed')
-  AND json_extract(doc, '$.body.review') IS NULL
 GROUP BY day ORDER BY day"""
 _PICTURES = """\
 SELECT 'made', coalesce(sum(json_array_length(doc, '$.body.assets')), 0) FROM e
   WHERE kind = 'generation.completed'
 UNION ALL SELECT 'released', coalesce(sum(json_array_length(doc, '$.body.assets')), 0) FROM e
-  WHERE kind = 'result.released' AND json_extract(doc, '$.body.review') IS NULL
+  WHERE kind = 'result.released'
 UNION ALL SELECT 'released after review', coalesce(sum(json_array_length(doc, '$.body.assets')), 0) FROM e
-  WHERE kind = 'result.released' AND json_extract(doc, '$.body.review') IS NOT NULL
+  WHERE kind = 'review.released'
 UNION ALL SELECT 'withheld', coalesce(sum(json_extract(doc, '$.body.withheld')), 0) FROM e
-  WHERE kind LIKE 'result.%' AND json_extract(doc, '$.body.review') IS NULL
+  WHERE kind LIKE 'result.%'
 UNION ALL SELECT 'marked from outside', count(*) FROM e WHERE kind = 'mark.requested'"""
 _GENERATORS = """\
 SELECT coalesce(json_extract(doc, '$.body.generator.name'), ''),
@@ -58,6 +57,7 @@ UNION ALL SELECT 'manifest and watermark', count(*) FROM e
   WHERE kind = 'mark.written' AND json_type(doc, '$.body.layers.manifest') = 'object'
     AND json_type(doc, '$.body.layers.watermark') = 'object'"""
 _LAYERS = ("any", "label", "manifest", "metadata", "watermark", "manifest and watermark")
+_RELEASES = {"result.released": "released", "review.released": "released after review"}
 _PICTURE_ROWS = ("made", "released", "released after review", "withheld", "marked from outside")
 
 
@@ -73,7 +73,7 @@ class Traffic:
     def see(self, event: StoredEvent) -> None:
         """Take one event into account."""
         kind, body = event.kind, event.body
-        if kind in _OUTCOMES and not is_review(event):
+        if kind in _OUTCOMES:
             day = dt.datetime.fromtimestamp(event.ts_us // 1_000_000, dt.UTC).strftime("%Y-%m-%d")
             self._days.setdefault(day, Counter())[_OUTCOMES[kind]] += 1
         assets = body.get("assets")
@@ -84,13 +84,13 @@ class Traffic:
             self._generators.add(
                 text(made.get("name")), text(made.get("model")), text(made.get("version")), count=many
             )
-        elif kind == "result.released":
-            self._pictures["released after review" if is_review(event) else "released"] += many
+        elif kind in _RELEASES:
+            self._pictures[_RELEASES[kind]] += many
         elif kind == "mark.requested":
             self._pictures["marked from outside"] += 1
         elif kind == "mark.written":
             self._see_mark(event)
-        if kind.startswith("result.") and not is_review(event):
+        if kind.startswith("result."):
             self._pictures["withheld"] += whole(body.get("withheld"))
 
     def _see_mark(self, event: StoredEvent) -> None:

@@ -60,15 +60,19 @@ def transparency(ledger: Ledger, *, since_us: int, until_us: int, tenant: str | 
     tallies: tuple[Tally, ...] = (Traffic(), Decisions(), People(), Operations())
     # What is appended while the report is computed is not chased after.
     size = ledger.size
-    last, count = None, 0
+    last, count, pruned = None, 0, 0
     for event in ledger.events(since=since_us, until=until_us, tenant=tenant):
         if event.seq >= size:
             break
         if event.kind.startswith("report."):
             continue
+        last = event
+        if event.pruned:
+            pruned += 1
+            continue
+        count += 1
         for tally in tallies:
             tally.see(event)
-        last, count = event, count + 1
     if last is None:
         head = ledger.checkpoint()
         tree_size, root = head.size, head.root
@@ -86,6 +90,7 @@ def transparency(ledger: Ledger, *, since_us: int, until_us: int, tenant: str | 
             root=root,
             last_seq=-1 if last is None else last.seq,
             events=count,
+            pruned=pruned,
             since_us=since_us,
             until_us=until_us,
             tenant=tenant,

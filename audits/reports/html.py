@@ -19,6 +19,13 @@ __all__ = ["to_html"]
 _MOST_PLOTTED = 12
 _OUTCOMES = (("released", "something released"), ("refused", "refused"), ("failed", "failed"))
 _ACTIONS = ("allow", "label", "blur", "regenerate", "review", "block")
+_TICKS = (
+    *(10**power for power in range(2, 8)),
+    *(60_000_000 * minutes for minutes in (1, 10)),
+    *(3_600_000_000 * hours for hours in (1, 8, 24, 24 * 7, 24 * 30, 24 * 300)),
+)
+"""Round times for the axes of plots, in microseconds."""
+
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 
@@ -61,7 +68,8 @@ def _header(report: Report, period: str) -> Element:
             f" (UTC), {'tenant ' + line.tenant if line.tenant else 'all tenants'}. ",
             f"Computed from {line.events:,} events of the ledger ",
             e("code", line.origin),
-            f" under its signed checkpoint of {line.tree_size:,} events.",
+            f" under its signed checkpoint of {line.tree_size:,} events. ",
+            f"{line.pruned:,} events were pruned before and are not counted." if line.pruned else None,
             class_="lead",
         ),
         _tiles(report),
@@ -292,9 +300,12 @@ def _plot_times(figure: Figure, _: Report) -> list[Element]:
             )
     if not rows:
         return []
-    low = math.floor(math.log10(max(1.0, min(row.low for row in rows))))
-    high = max(low + 1, math.ceil(math.log10(max(1.0, *(row.high for row in rows)))))
-    ticks = [(10.0**power, _time(10**power)) for power in range(low, high + 1)]
+    lowest = min(row.low for row in rows)
+    first = max((tick for tick in _TICKS if tick <= lowest), default=_TICKS[0])
+    highest = max(row.high for row in rows)
+    last = min((tick for tick in _TICKS if tick >= highest and tick > first), default=_TICKS[-1])
+    low, high = math.log10(first), math.log10(last)
+    ticks = [(float(tick), _time(tick)) for tick in _TICKS if first <= tick <= last]
     return [
         legend([("p50", "half within"), ("p90", "90% within"), ("p99", "99% within")]),
         *dots(

@@ -25,7 +25,7 @@ KINDS = {
     Move.ESCALATE: "review.escalated",
     Move.APPEAL: "review.appealed",
 }
-_RELEASES = {"result.released", "review.generated"}
+_RELEASES = {"review.released", "review.generated"}
 
 
 @dataclass(frozen=True)

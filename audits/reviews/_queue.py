@@ -25,7 +25,7 @@ from clearmark.core.events import Event
 from clearmark.core.ids import uuid7
 
 if TYPE_CHECKING:
-    from clearmark.audits.ledger import Ledger
+    from clearmark.audits.ledger import Ledger, StoredEvent
 
 __all__ = ["MAX_NOTE_CHARS", "ReviewQueue"]
 
@@ -235,7 +235,7 @@ class ReviewQueue:
         """Record that an approved item leaves, once; return it, and whether this call was the one.
 
         For a picture, `marked` with the digest `sha256` is what leaves: it is kept first, then `events`
-        (`result.released` among them) are recorded together, and the original is destroyed. Whoever comes
+        (`review.released` among them) are recorded together, and the original is destroyed. Whoever comes
         later gets the same bytes from `marked`. For a request, the events say as what it is generated.
 
         Raises:
@@ -262,7 +262,8 @@ class ReviewQueue:
             if review.state is not State.RELEASED:
                 raise LedgerTampered(f"review {review_id} was released and is not on record as such")
             self._shelf.note(db, review_id, State.RELEASED)
-            self._shelf.destroy(db, review_id, keep=review.released_sha256)
+            if not self._on_hold(review.request_id, review.tenant):
+                self._shelf.destroy(db, review_id, keep=review.released_sha256)
         return review, True
 
     def marked(self, review_id: str) -> bytes:
@@ -282,7 +283,8 @@ class ReviewQueue:
         """Destroy what expired, was erased, or is due after its release; return how many items that were.
 
         Erased items are unreadable already, since the ledger destroyed the salt of their key; this frees
-        their space. What was kept and never recorded goes too, after an hour.
+        their space. What was kept and never recorded goes too, after an hour, and what lost its events to
+        pruning. A legal hold on the ledger stops all but the erased from going.
         """
         swept = 0
         now = self._clock()
@@ -294,7 +296,8 @@ class ReviewQueue:
                         swept += self._shelf.remove(db, place.review_id)
                     continue
                 self._shelf.note(db, place.review_id, held.review(place.review_id, now).state)
-                if held.salt is None or now >= held.case.due_us:
+                over = now >= held.case.due_us and not self._on_hold(place.request_id, place.tenant)
+                if held.salt is None or over:
                     swept += self._shelf.destroy(db, place.review_id)
         return swept
 
@@ -385,29 +388,43 @@ class ReviewQueue:
             after = (page[-1].created_us, page[-1].review_id)
 
     def _find(self, place: Place) -> Held | None:
-        """Return a review, or None for one that was kept and is not, or not yet, on record."""
-        if place.state == _NEW and not any(
-            event.event_id == place.opened_event for event in self._ledger.find_request(place.request_id)
-        ):
+        """Return a review, or None for one that is not, not yet, or no longer on record."""
+        events = self._ledger.find_request(place.request_id)
+        known = any(event.event_id == place.opened_event for event in events)
+        if (place.state == _NEW and not known) or _pruned(events):
             return None
         return self._read(place)
 
     def _read(self, place: Place) -> Held:
-        salt, actor = personal_of(self._ledger.personal(place.opened_event))
-        events = [
-            event
-            for event in self._ledger.find_request(place.request_id)
-            if event.body.get("review") == place.review_id
-        ]
+        found = self._ledger.find_request(place.request_id)
+        if _pruned(found):
+            # Without all of its events nobody can tell any more whether it was approved, or left before.
+            raise ReviewRefused(
+                f"the events of review {place.review_id} were pruned", hint="it cannot be released"
+            )
+        events = [event for event in found if event.body.get("review") == place.review_id]
+        salt, actor = personal_of(self._ledger.personal(place.opened_event)) if events else (None, "")
         if not events or events[0].event_id != place.opened_event:
             raise LedgerTampered(f"review {place.review_id} is not the one that the ledger knows")
         return read(place.review_id, events, salt=salt, actor=actor)
+
+    def _on_hold(self, request_id: str, tenant: str) -> bool:
+        """Tell whether a legal hold may cover an item. One that is bounded by anything else may."""
+        return any(
+            hold.scope.get("request_id", request_id) == request_id
+            and hold.scope.get("tenant", tenant) == tenant
+            for hold in self._ledger.holds()
+        )
 
     def _person(self, tenant: str, name: str, review_id: str) -> str:
         return self._sealer.person(f"{tenant}/{name}", review_id=review_id)
 
     def _never(self, hold: Hold) -> bool:
         return hold.what == PICTURE and not self.rules.never_held.isdisjoint(hold.categories)
+
+
+def _pruned(events: Sequence[StoredEvent]) -> bool:
+    return any(event.pruned and event.kind.startswith("review.") for event in events)
 
 
 def _labels(review: Review, violation: bool, said: Mapping[str, bool]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clearmark.audits import Checkpoint, Ledger, NoteSigner, StoredEvent
@@ -245,6 +245,15 @@ def test_an_empty_period_is_a_report_too(ledger):
     assert to_csv(report).count("\r\n") > 10
 
 
+def test_pruned_events_are_said_and_not_counted(ledger):
+    ledger.append([decided("old"), decided("new")])
+    ledger.append([Event(kind="request.received", request_id="q", ts_us=5_000_000)])
+    ledger.prune(before=2_000_000)
+    report = transparency(ledger, since_us=0, until_us=DAY)
+    assert (report.lineage.pruned, report.lineage.events) == (2, 1)
+    assert "2 events were pruned before" in to_html(report)
+
+
 def test_a_changed_event_ends_the_report(tmp_path):
     path = tmp_path / "ledger.db"
     with Ledger.open(path, signer=SIGNER, vault_key=KEY) as ledger:
@@ -260,8 +269,8 @@ def test_a_changed_event_ends_the_report(tmp_path):
 
 
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-5, 5) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.integers(-5, 5) | st.text("a<é\x00", max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("ab", max_size=2), inner, max_size=3),
     max_leaves=6,
 )
 _NAMES = st.sampled_from(
@@ -294,7 +303,7 @@ class Replay:
 
 
 @given(st.lists(st.tuples(_KINDS, st.dictionaries(_NAMES, _VALUES, max_size=6)), max_size=8))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_no_body_breaks_a_report(bodies):
     stored = [
         StoredEvent(

@@ -43,7 +43,7 @@ def hold(number=0, **values):
 def left(review):
     return [
         Event(
-            kind="result.released",
+            kind="review.released",
             request_id=review.request_id,
             body={"review": review.review_id, "assets": ["cd" * 32]},
         )
@@ -111,7 +111,7 @@ def test_approved_leaves_once_with_its_mark_and_everything_is_on_record(queue, l
     with pytest.raises(ReviewRefused, match="nothing any more"):
         queue.payload(review_id)
     kinds = [event.kind for event in ledger.find_request("r-0")]
-    assert kinds == ["review.opened", "review.claimed", "review.decided", "result.released"]
+    assert kinds == ["review.opened", "review.claimed", "review.decided", "review.released"]
     decided = ledger.find_request("r-0")[2]
     assert [(row["guard"], row["violation"]) for row in decided.body["labels"]] == [
         ("look", False),
@@ -375,3 +375,29 @@ def test_rules_are_read_strictly(tmp_path):
         path.write_text(text)
         with pytest.raises(UsageError):
             ReviewRules.load(path)
+
+
+def test_a_legal_hold_keeps_what_is_due(queue, ledger, clock):
+    (review_id,) = queue.hold([hold()])
+    placed = ledger.hold("case 7", by="p-1", request_id="r-0")
+    clock.pass_s(31 * 86_400)
+    assert queue.sweep() == 0
+    ledger.release_hold(placed.hold_id, by=("p-1", "p-2"), reason="closed")
+    assert queue.sweep() == 1
+    assert queue.show(review_id).state is State.EXPIRED
+
+
+def test_what_lost_its_events_is_never_released(queue, ledger, clock):
+    (review_id,) = queue.hold([hold()])
+    approve(queue, review_id, "ann")
+    ledger.prune(before=clock() + 1, kind="review.decided")
+    for step in (
+        lambda: queue.show(review_id),
+        lambda: queue.payload(review_id),
+        lambda: queue.claim(review_id, reviewer="bob"),
+    ):
+        with pytest.raises(ReviewRefused, match="pruned"):
+            step()
+    assert queue.list(states=tuple(State)) == []
+    clock.pass_s(3601)
+    assert queue.sweep() == 1
