@@ -117,10 +117,13 @@ def _bmff(data: bytes) -> None:
             elif length == 0:
                 length = end - position
             if length < header:
-                raise MediaError("broken media file: a box shorter than its header")
+                break  # nothing after it can be found, by whatever parser
             if kind in _BMFF_PARENTS:
-                full = 4 if kind == b"meta" else 0  # a version stands before its boxes
-                todo.append((position + header + full, min(position + length, end)))
+                inner = position + header
+                # In ISO files a version stands before the boxes of `meta`, in QuickTime files none does.
+                if kind == b"meta" and data[inner + 4 : inner + 8] != b"hdlr":
+                    inner += 4
+                todo.append((inner, min(position + length, end)))
             position += length
 
 
@@ -154,20 +157,21 @@ def _tiff(data: bytes) -> None:
     entries = 0
     while todo:
         position = todo.popleft()
-        if position == 0 or position in seen:
+        if position in seen or not 8 <= position <= len(data) - 2:
             continue
         seen.add(position)
         (count,) = struct.unpack_from(f"{order}H", data, position)
         entries += count + 1
         _limit(entries)
-        for place in range(position + 2, position + 2 + 12 * count, 12):
+        for place in range(position + 2, min(position + 2 + 12 * count, len(data) - 11), 12):
             tag, _, number, value = struct.unpack_from(f"{order}HHII", data, place)
             if tag in _TIFF_POINTERS and number == 1:
                 todo.append(value)
-            elif tag in _TIFF_POINTERS:
+            elif tag in _TIFF_POINTERS and value + 4 * number <= len(data):
                 _limit(number, 64)
                 todo.extend(struct.unpack_from(f"{order}{number}I", data, value))
-        todo.extend(struct.unpack_from(f"{order}I", data, position + 2 + 12 * count))
+        if position + 6 + 12 * count <= len(data):
+            todo.extend(struct.unpack_from(f"{order}I", data, position + 2 + 12 * count))
 
 
 _WALKS: Mapping[str, Callable[[bytes], None]] = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from clearmark.core.assets import Asset
 from clearmark.core.errors import MediaError, UsageError
+from clearmark.core.pixels import MAX_BYTES
 from clearmark.provenance._conclusions import conclude
 from clearmark.provenance._media import PICTURES, media_type_of
 from clearmark.provenance._parts import check_parts
@@ -215,6 +216,9 @@ class Verifier:
             media_type = media_type_of(data)
         except MediaError as exc:
             return Verification(credentials=ABSENT, problem=str(exc))
+        if len(data) > MAX_BYTES:
+            problem = f"{len(data):,} bytes; at most {MAX_BYTES:,} are read"
+            return Verification(credentials=ABSENT, media_type=media_type, problem=problem)
         read = Verification(
             credentials=self._reader.read(data, media_type),
             metadata=_metadata(data),

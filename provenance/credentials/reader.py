@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +17,7 @@ from clearmark.provenance.credentials.certificates import fingerprint, may_sign_
 from clearmark.provenance.credentials.codes import explain
 from clearmark.provenance.credentials.jumbf import count_manifests
 from clearmark.provenance.credentials.manifest import LEDGER_ASSERTION
-from clearmark.provenance.credentials.store import extract_store
+from clearmark.provenance.credentials.store import extract_stores
 from clearmark.provenance.credentials.trust import STAMPS_ONLY, anchors_of, context
 
 __all__ = ["ABSENT", "UNREADABLE", "Check", "CredentialReader", "Credentials", "Ingredient"]
@@ -163,8 +164,8 @@ class CredentialReader:
             check_parts(data, media_type)
         except MediaError as exc:
             return _unreadable("claim.malformed", str(exc)) if _TRACE in data or store else ABSENT
-        held = store if store is not None else _held(data)
-        number = _count(held)
+        held = (store,) if store is not None else _held(data)
+        number = sum(_count(one) for one in held)
         if number > MAX_MANIFESTS:
             return _unreadable("general.error", f"{number} manifests; at most {MAX_MANIFESTS} are checked")
         try:
@@ -192,7 +193,7 @@ class CredentialReader:
             return report
 
     def _second_look(
-        self, credentials: Credentials, report: dict[str, Any], store: bytes | None
+        self, credentials: Credentials, report: dict[str, Any], stores: tuple[bytes, ...]
     ) -> Credentials:
         """Judge the signer's certificate itself.
 
@@ -201,19 +202,19 @@ class CredentialReader:
         """
         if credentials.state == "invalid":
             return credentials
-        signature = report["manifests"][report["active_manifest"]].get("signature_info") or {}
-        try:
-            certificate = signing_certificate(store or b"", report["active_manifest"])
-        except MediaError:
-            return _refused(credentials, "general.error")
-        # The certificate that is looked at must be the one that the library has checked.
-        if str(certificate.serial_number) != signature.get("cert_serial_number"):
-            return _refused(credentials, "general.error")
-        if not may_sign_claims(certificate):
-            return _refused(credentials, "signingCredential.invalid")
-        if credentials.state == "valid" and fingerprint(certificate) in self._allowed:
-            return _allowed(credentials)
-        return credentials
+        label = report["active_manifest"]
+        serial = (report["manifests"][label].get("signature_info") or {}).get("cert_serial_number")
+        certificates = []
+        for store in stores:
+            with suppress(MediaError):
+                certificates.append(signing_certificate(store, label))
+        if not all(may_sign_claims(one) for one in certificates):
+            return _refused(credentials)
+        # The certificate that was looked at must be the one that the library has checked.
+        prints = {fingerprint(one) for one in certificates if str(one.serial_number) == serial}
+        if not prints:
+            return _not_looked_at(credentials)
+        return _allowed(credentials) if prints <= self._allowed else credentials
 
 
 class _Inaccessible(Exception):
@@ -227,26 +228,37 @@ def _faults() -> tuple[type[Exception], ...]:
     return c2pa.C2paError, ValueError, TypeError, AttributeError, KeyError, IndexError, RecursionError
 
 
-def _held(data: bytes) -> bytes | None:
+def _held(data: bytes) -> tuple[bytes, ...]:
     try:
-        return extract_store(data)
+        return tuple(extract_stores(data))
     except MediaError:  # a broken container: the library says how
-        return None
+        return ()
 
 
-def _count(store: bytes | None) -> int:
+def _count(store: bytes) -> int:
     try:
-        return count_manifests(store) if store else 0
+        return count_manifests(store)
     except MediaError:
         return 0
 
 
-def _refused(credentials: Credentials, code: str) -> Credentials:
+def _refused(credentials: Credentials) -> Credentials:
+    code = "signingCredential.invalid"
     check = Check(code=code, explanation=explain(code), passed=False)
     return replace(credentials, state="invalid", validation=(check, *credentials.validation))
 
 
+def _not_looked_at(credentials: Credentials) -> Credentials:
+    """A store in a form that is not read here, as a compressed one: no fault, but no trust either."""
+    words = "the signer's certificate could not be looked at, so it is not trusted"
+    check = Check(code=_UNTRUSTED, explanation=words, passed=False)
+    rest = tuple(check for check in credentials.validation if check.code != "signingCredential.trusted")
+    return replace(credentials, state="valid", validation=(check, *rest))
+
+
 def _allowed(credentials: Credentials) -> Credentials:
+    if credentials.state == "trusted":
+        return credentials
     code = "signingCredential.trusted"
     check = Check(code=code, explanation="the signer is on the list of allowed signers", passed=True)
     rest = tuple(check for check in credentials.validation if check.code != _UNTRUSTED)

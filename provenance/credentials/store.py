@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import re
 import struct
 from collections.abc import Iterator
@@ -11,11 +12,13 @@ from clearmark.core.errors import MediaError
 from clearmark.core.pixels import sniff
 from clearmark.provenance._containers import jpeg_segments, png_chunks, strip_parts, webp_chunks
 
-__all__ = ["MAX_STORE", "extract_store", "strip_store"]
+__all__ = ["MAX_STORE", "extract_store", "extract_stores", "strip_store"]
 
 _FIRST_BOX = re.compile(rb"....jumb....jumdc2pa\x00\x11\x00\x10\x80\x00\x00\xaa\x00\x38\x9b\x71", re.DOTALL)
 _GIF_EXTENSION = b"\x21\xff\x0bC2PA_GIF\x01\x00\x00"
 _SVG_MANIFEST = re.compile(rb"<c2pa:manifest[^>]{0,256}>([A-Za-z0-9+/=\s]+)</c2pa:manifest>")
+
+_MAX_STORES = 16
 
 MAX_STORE = 32 * 1024 * 1024
 """Largest manifest store that is looked at, in bytes."""
@@ -23,6 +26,15 @@ MAX_STORE = 32 * 1024 * 1024
 
 def extract_store(data: bytes) -> bytes | None:
     """Return the manifest store of a file, or None.
+
+    Raises:
+        MediaError: when the container is broken before a store was found, or the store is too large.
+    """
+    return next(extract_stores(data), None)
+
+
+def extract_stores(data: bytes) -> Iterator[bytes]:
+    """Yield every manifest store of a file: one, or in a file that was added to several times, several.
 
     PNG, JPEG, WebP, GIF and SVG are taken apart; in every other container the store stands in one piece and
     is found by its first bytes.
@@ -43,10 +55,10 @@ def extract_store(data: bytes) -> bytes | None:
         parts = _jpeg_parts(data)
     else:
         parts = _other_parts(data)
-    store = next(parts, None)
-    if store is not None and len(store) > MAX_STORE:
-        raise MediaError(f"a manifest store of {len(store):,} bytes; at most {MAX_STORE:,} are read")
-    return store
+    for store in itertools.islice(parts, _MAX_STORES):
+        if len(store) > MAX_STORE:
+            raise MediaError(f"a manifest store of {len(store):,} bytes; at most {MAX_STORE:,} are read")
+        yield store
 
 
 def _other_parts(data: bytes) -> Iterator[bytes]:
@@ -62,8 +74,7 @@ def _other_parts(data: bytes) -> Iterator[bytes]:
         except ValueError as exc:
             raise MediaError("broken SVG: a manifest that is no base64") from exc
         return
-    match = _FIRST_BOX.search(data)
-    if match:
+    for match in _FIRST_BOX.finditer(data):
         (length,) = struct.unpack_from(">I", data, match.start())
         yield data[match.start() : match.start() + length]
 
