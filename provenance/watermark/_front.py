@@ -10,8 +10,7 @@ import numpy.typing as npt
 from clearmark.provenance.watermark._carrier import TILE, Carrier
 
 __all__ = [
-    "COARSE",
-    "FINE",
+    "SIDES",
     "activity",
     "blur",
     "canonical",
@@ -23,11 +22,11 @@ __all__ = [
     "whiten",
 ]
 
-FINE, COARSE = 512, 256
-"""Shortest side of a picture at the canonical size, in pixels.
+SIDES = (512, 362, 256)
+"""Shortest side of a picture at each of the canonical sizes, in pixels, the finest first.
 
-At the fine size every picture holds at least four tiles, which crops need. At the coarse size the same
-carrier lies an octave lower, where compression leaves more of it: for small pictures and flat drawings.
+At the finest every picture holds at least four tiles, which crops of strong texture need. At the coarsest the
+same carrier lies an octave lower, where compression leaves more of it: for small pictures and flat drawings.
 """
 
 LONGEST = 8

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from clearmark.provenance.watermark._carrier import TILE, Carrier
-from clearmark.provenance.watermark._front import resized
+from clearmark.provenance.watermark._front import SIDES, resized
 
 __all__ = ["Pose", "poses", "search", "straightened"]
 
@@ -43,22 +43,26 @@ class Pose:
     mirrored: bool = False
 
 
-def poses() -> list[Pose]:
-    """Return what is searched: crops to 38% of a side, 12 degrees of turn, stretches to 1.5, and mirrored."""
-    sizes = np.exp(np.arange(math.log(0.8), math.log(2.65), 0.005)).tolist()
-    turns = np.deg2rad(np.arange(-12, 12.01, 0.25)).tolist()
-    stretches = [s for s in np.exp(np.arange(-0.4, 0.401, 0.006)).tolist() if abs(s - 1) > 0.003]
+def poses(step: float = 1.0) -> list[Pose]:
+    """Return what is searched: crops to 38% of a side, 12 degrees of turn, stretches to 1.5, and mirrored.
+
+    `step` is 1 where the shortest side has 512 pixels, and larger in proportion where it has fewer: over less
+    of a picture the same error of scale or turn shifts less.
+    """
+    sizes = np.exp(np.arange(math.log(0.8), math.log(2.65), 0.005 * step)).tolist()
+    turns = np.deg2rad(np.arange(-12, 12.01, 0.25 * step)).tolist()
+    stretches = np.exp(np.arange(-0.4, 0.401, 0.006 * step)).tolist()
     found = [Pose(size, size) for size in sizes]
     found += [Pose(turn=turn) for turn in turns]
     found += [Pose(across=stretch) for stretch in stretches] + [Pose(down=stretch) for stretch in stretches]
     return found + [Pose(pose.across, pose.down, pose.turn, mirrored=True) for pose in found]
 
 
-def near(pose: Pose) -> list[Pose]:
+def near(pose: Pose, step: float = 1.0) -> list[Pose]:
     """Return poses between the search's steps around `pose`."""
-    steps = (-0.0025, 0.0, 0.0025)
+    steps = (-0.0025 * step, 0.0, 0.0025 * step)
     if pose.turn:
-        turns = [pose.turn + math.radians(step) for step in (-0.12, -0.06, 0.0, 0.06, 0.12)]
+        turns = [pose.turn + math.radians(by * step) for by in (-0.12, -0.06, 0.0, 0.06, 0.12)]
         return [Pose(pose.across, pose.down, turn, pose.mirrored) for turn in turns]
     return [
         Pose(pose.across * (1 + a), pose.down * (1 + d), 0.0, pose.mirrored) for a in steps for d in steps
@@ -127,27 +131,28 @@ def _scores(lookup: _Lookup, carrier: Carrier, candidates: Sequence[Pose]) -> Fl
 def search(whitened: Floats, carrier: Carrier, *, tries: int, least: float) -> Iterator[Pose]:
     """Yield the likeliest poses, at most `tries`, whose fit is at least `least`, likeliest first."""
     lookup = _Lookup(whitened)
-    candidates = poses()
+    step = SIDES[0] / min(whitened.shape)
+    candidates = poses(step)
     scores = _scores(lookup, carrier, candidates)
     taken: list[Pose] = []
     for index in np.argsort(-scores, kind="stable"):
         if len(taken) == tries or scores[index] < least:
             return
         pose = candidates[index]
-        if any(_close(pose, other) for other in taken):
+        if any(_close(pose, other, step) for other in taken):
             continue
         taken.append(pose)
-        finer = near(pose)
+        finer = near(pose, step)
         yield finer[int(_scores(lookup, carrier, finer).argmax())]
 
 
-def _close(one: Pose, other: Pose) -> bool:
+def _close(one: Pose, other: Pose, step: float) -> bool:
     """Say whether two poses are neighbours in the search, so that one try serves both."""
     return (
         one.mirrored == other.mirrored
-        and abs(one.across - other.across) < 0.012
-        and abs(one.down - other.down) < 0.012
-        and abs(one.turn - other.turn) < 0.009
+        and abs(one.across - other.across) < 0.012 * step
+        and abs(one.down - other.down) < 0.012 * step
+        and abs(one.turn - other.turn) < 0.009 * step
     )
 
 

@@ -9,6 +9,7 @@ halved and cropped still decode with something in hand.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,7 @@ import numpy.typing as npt
 from clearmark.provenance.watermark._carrier import TILE, Carrier
 from clearmark.provenance.watermark._convolution import CODE_BITS
 from clearmark.provenance.watermark._front import (
-    COARSE,
-    FINE,
+    SIDES,
     activity,
     blur,
     canonical,
@@ -37,29 +37,34 @@ __all__ = ["Message", "Plan", "layouts", "plan"]
 Floats = npt.NDArray[np.float32]
 Complex = npt.NDArray[np.complex64]
 
-FLAT = 0.8
+FLAT = 0.95
 """Strength in flat areas that is not passed for the sake of robustness: root mean square, in grey levels."""
 
 LEAST_PSNR = 38.0
 WEAKEST = 0.5
 LEAST_AMPLITUDE = 0.1
-MARGIN_DB = 1.5
+MARGIN_DB = 2.0
 FIT = 7.0
+FINE_DETAIL, FINE_GAIN = 1.5, 3.0
 
 SMALL = 384
-"""Shortest side below which a picture is tried at the coarse size first."""
+"""Shortest side below which a picture is tried at the coarsest size first."""
 
 
 def mask(plane: Floats) -> Floats:
     """Return how much more noise hides at each pixel than in a flat area: the root of one plus activity.
 
-    The smallest activity around counts, so that the flat side of an edge stays clean.
+    Noise hides in texture but not beside an edge. The smallest activity around counts, over as far as a lone
+    edge is felt, so both of its sides stay as clean as they were.
     """
     import cv2
 
-    _, strength = activity(plane)
-    strength = cv2.erode(strength, np.ones((7, 7), np.uint8))
-    out: Floats = blur(np.sqrt(1 + strength), 2.0)
+    detail = plane - blur(plane, FINE_DETAIL)
+    fine = cv2.erode(np.sqrt(blur(detail * detail, FINE_DETAIL)), np.ones((9, 9), np.uint8))
+    broad = cv2.erode(activity(plane)[1], np.ones((31, 31), np.uint8))
+    # Grain of half a grey level is what rounding leaves in flat areas.
+    texture = np.maximum(FINE_GAIN * (fine - 0.5), broad - 1)
+    out: Floats = blur(np.sqrt(1 + np.maximum(texture, 0)), 2.0)
     return out
 
 
@@ -89,25 +94,31 @@ class Plan:
     carrier: Carrier
     native: float
 
-    def passes(self, strength: float, damages: Sequence[Damage]) -> list[bool]:
-        """Say of each damage whether a copy with it would decode, judged by the known message."""
+    def passes(self, strength: float) -> bool:
+        """Say whether copies with each of the HARD damages would decode with something in hand."""
+        return all(margin >= MARGIN_DB for margin in self.margins(strength, HARD))
+
+    def margins(self, strength: float, damages: Sequence[Damage]) -> Iterator[float]:
+        """Yield each damage's energy per message bit over noise density in dB; at 0 decoding begins."""
         marked = np.clip(np.round(self.plane + strength * self.mark), 0, 255).astype(np.float32)
-        return [self._decodes(*damage(marked, self.native)) for damage in damages]
+        return (self._margin(*damage(marked, self.native)) for damage in damages)
 
     def limit(self) -> float:
         """Return the strength that is not passed for the sake of robustness."""
         power = float(np.square(self.mark).mean())
         return min(FLAT, float(255 * 10 ** (-LEAST_PSNR / 20) / np.sqrt(power)))
 
-    def _decodes(self, view: Floats, top: float, left: float) -> bool:
+    def _margin(self, view: Floats, top: float, left: float) -> float:
+        # Judged by the known message, which costs a tenth of decoding it.
         values = equalised(spectrum(fold(whiten(view)), self.carrier), self.carrier.radius)
         aligned = self.carrier.moved(values, top - self.origin[0], left - self.origin[1])
         sync = self.carrier.fit(aligned)
         soft = soft_bits(aligned, self.carrier) * self.signs
         level = float(soft.mean())
-        # Energy per message bit over noise density, with the six code bits of each: 3 mean^2 / variance.
-        clear = level > 0 and 10 * np.log10(3 * level**2 / float(soft.var())) > MARGIN_DB
-        return bool(clear) and float(sync.sum()) * np.sqrt(2 / len(sync)) > FIT
+        if level <= 0 or float(sync.sum()) * np.sqrt(2 / len(sync)) < FIT:
+            return -math.inf
+        # Six code bits to a message bit: 6 mean^2 / (2 variance).
+        return 10 * math.log10(3 * level**2 / float(soft.var()))
 
 
 Damage = Callable[[Floats, float], tuple[Floats, float, float]]
@@ -216,12 +227,12 @@ def layouts(luma: Floats, message: Message) -> Iterator[tuple[Plan, float]]:
     A picture that can carry no such mark gets, at the limit, the size that passes more. What then follows is
     stronger than the limit, and only for a picture from which a weaker mark would not be read at all.
     """
-    sides = (FINE, COARSE) if min(luma.shape) >= SMALL else (COARSE, FINE)
+    sides = SIDES if min(luma.shape) >= SMALL else SIDES[::-1]
     plans = []
     for side in sides:
         candidate = plan(luma, side, message)
         plans.append(candidate)
-        if all(candidate.passes(candidate.limit(), HARD)):
+        if candidate.passes(candidate.limit()):
             yield candidate, _weakest(candidate)
             break
     else:
@@ -233,18 +244,21 @@ def layouts(luma: Floats, message: Message) -> Iterator[tuple[Plan, float]]:
             yield candidate, candidate.limit() * more
 
 
-def _worth(candidate: Plan) -> int:
-    passed = candidate.passes(candidate.limit(), HARD + EASIER)
-    return sum(worth for worth, one in zip(WORTH, passed, strict=True) if one)
+def _worth(candidate: Plan) -> float:
+    """Return what the damages that a plan passes at its limit count; one that it just misses, in part."""
+    margins = candidate.margins(candidate.limit(), HARD + EASIER)
+    return sum(
+        worth * min(1.0, max(0.0, (margin + 2) / 4)) for worth, margin in zip(WORTH, margins, strict=True)
+    )
 
 
 def _weakest(candidate: Plan) -> float:
     """Return the weakest strength that passes, to within a fifth."""
     high = candidate.limit()
     low = min(WEAKEST, high)
-    if all(candidate.passes(low, HARD)):
+    if candidate.passes(low):
         return low
     for _ in range(2):
         between = (low * high) ** 0.5
-        low, high = (low, between) if all(candidate.passes(between, HARD)) else (between, high)
+        low, high = (low, between) if candidate.passes(between) else (between, high)
     return high

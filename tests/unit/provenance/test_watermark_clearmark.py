@@ -109,7 +109,7 @@ def test_flat_areas_stay_quiet() -> None:
 
 def test_large_and_long_pictures() -> None:
     codec = get_codec("clearmark")
-    for height, width in ((128, 2600), (1500, 2100)):
+    for height, width in ((128, 900), (1100, 1500)):
         marked = codec.embed([scene(height, width, seed=2)], [ID])[0].pixels
         found = codec.extract([marked])[0]
         assert found is not None
@@ -117,14 +117,14 @@ def test_large_and_long_pictures() -> None:
 
 
 def test_the_mark_lies_elsewhere_in_every_picture() -> None:
-    # So the average over many marked pictures holds none of it: below, of 12 flat pictures of one key.
+    # So the average over many marked pictures holds none of it: below, of 8 flat pictures of one key.
     codec = get_codec("clearmark", b"key")
     flat = np.full((256, 256, 3), 128, np.uint8)
-    marked = codec.embed([flat] * 12, [f"{number:016x}" for number in range(12)])
+    marked = codec.embed([flat] * 8, [f"{number:016x}" for number in range(8)])
     residues = [luma(m.pixels) - 128 for m in marked]
     template = np.mean(residues, 0)
     alone = float(np.mean([residue.std() for residue in residues]))
-    assert template.std() < 1.5 * alone / math.sqrt(12)
+    assert template.std() < 1.5 * alone / math.sqrt(8)
     victim = codec.embed([scene(256, 256)], [ID])[0].pixels
     stripped = np.clip(np.rint(victim - (template * alone / template.std())[..., None]), 0, 255).astype(
         np.uint8
