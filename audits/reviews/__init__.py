@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from clearmark.audits.reviews._cases import Case, Move, ReviewRefused, State, Step
-from clearmark.audits.reviews._queue import MAX_NOTE_CHARS, ReviewQueue
+from clearmark.audits.reviews._queue import ReviewQueue
 from clearmark.audits.reviews._records import PICTURE, REQUEST, Hold, Review, Trigger
 from clearmark.audits.reviews._rules import ReviewRules
+from clearmark.audits.reviews._words import MAX_NOTE_CHARS
 
 __all__ = [
     "MAX_NOTE_CHARS",

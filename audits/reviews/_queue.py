@@ -20,6 +20,7 @@ from clearmark.audits.reviews._records import PICTURE, Hold, Review
 from clearmark.audits.reviews._rules import ReviewRules
 from clearmark.audits.reviews._sealing import SALT_SIZE, Sealer
 from clearmark.audits.reviews._shelf import Place, Shelf
+from clearmark.audits.reviews._words import ANONYMOUS, checked_name, labels_of
 from clearmark.core.errors import LedgerTampered, Unavailable, UsageError
 from clearmark.core.events import Event
 from clearmark.core.ids import uuid7
@@ -27,13 +28,8 @@ from clearmark.core.ids import uuid7
 if TYPE_CHECKING:
     from clearmark.audits.ledger import Ledger, StoredEvent
 
-__all__ = ["MAX_NOTE_CHARS", "ReviewQueue"]
+__all__ = ["ReviewQueue"]
 
-MAX_NOTE_CHARS = 4000
-"""Longest note of a reviewer."""
-
-MAX_NAME_CHARS = 200
-ANONYMOUS = "anonymous"
 _NEW = "new"
 _GONE = (State.RELEASED, State.EXPIRED, State.ERASED)
 _DAY_US = 86_400_000_000
@@ -311,7 +307,7 @@ class ReviewQueue:
         labels: Mapping[str, bool] | None = None,
         mark_id: str = "",
     ) -> Review:
-        name = _checked(name, note)
+        name = checked_name(name, note)
         with self._shelf.writing() as db:
             held, review = self._now(review_id)
             self._refuse_gone(review)
@@ -336,7 +332,7 @@ class ReviewQueue:
                     "seen": step.person in after.seen,
                     "what": review.what,
                     "categories": list(review.categories),
-                    "labels": _labels(review, move is Move.REJECT, labels or {}),
+                    "labels": labels_of(review, move is Move.REJECT, labels or {}),
                 }
                 if final and move is Move.APPROVE and is_picture(review):
                     if not mark_id:
@@ -425,32 +421,3 @@ class ReviewQueue:
 
 def _pruned(events: Sequence[StoredEvent]) -> bool:
     return any(event.pruned and event.kind.startswith("review.") for event in events)
-
-
-def _labels(review: Review, violation: bool, said: Mapping[str, bool]) -> list[dict[str, Any]]:
-    known = {trigger.category for trigger in review.triggers}
-    if unknown := sorted(said.keys() - known):
-        raise UsageError(
-            f"nothing was triggered by {', '.join(unknown)}", hint=f"triggered by: {', '.join(sorted(known))}"
-        )
-    return [
-        {
-            "category": trigger.category,
-            "guard": trigger.guard,
-            "guard_version": trigger.guard_version,
-            "violation": said.get(trigger.category, violation),
-        }
-        for trigger in review.triggers
-    ]
-
-
-def _checked(name: str, note: str) -> str:
-    plain = name.strip()
-    if not plain or len(plain) > MAX_NAME_CHARS or not plain.isprintable() or plain.casefold() == ANONYMOUS:
-        raise UsageError(
-            "a reviewer needs a name of 1 to 200 printable characters, and not `anonymous`",
-            hint="give --reviewer, or set CLEARMARK_REVIEWER",
-        )
-    if len(note) > MAX_NOTE_CHARS:
-        raise UsageError(f"a note has at most {MAX_NOTE_CHARS:,} characters")
-    return plain
