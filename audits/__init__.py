@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         verify_database,
         verify_export,
     )
+    from clearmark.audits.reports import Report, transparency
+    from clearmark.audits.reviews import Review, ReviewQueue, ReviewRefused, ReviewRules
 
 __all__ = [
     "Check",
@@ -42,10 +44,21 @@ __all__ = [
     "Receipt",
     "Reconciliation",
     "Recorded",
+    "Report",
+    "Review",
+    "ReviewQueue",
+    "ReviewRefused",
+    "ReviewRules",
     "StoredEvent",
+    "transparency",
     "verify_database",
     "verify_export",
 ]
+
+_ROOMS = {
+    **dict.fromkeys(("Report", "transparency"), "reports"),
+    **dict.fromkeys(("Review", "ReviewQueue", "ReviewRefused", "ReviewRules"), "reviews"),
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -53,7 +66,7 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         import importlib
 
-        return getattr(importlib.import_module("clearmark.audits.ledger"), name)
+        return getattr(importlib.import_module(f"clearmark.audits.{_ROOMS.get(name, 'ledger')}"), name)
     raise AttributeError(f"module 'clearmark.audits' has no attribute {name!r}")
 
 
