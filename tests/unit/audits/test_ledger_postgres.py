@@ -27,13 +27,13 @@ SIGNER, VAULT_KEY, event = contract.SIGNER, contract.VAULT_KEY, contract.event
 
 
 @pytest.fixture(name="database")
-def fresh_database():
+def fresh_schema():
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(SERVER, autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name}")
-    yield SERVER.replace("/postgres?", f"/{name}?")
+        conn.execute(f"CREATE SCHEMA {name}")
+    yield f"{SERVER}&options=-csearch_path%3D{name}&application_name={name}"
     with psycopg.connect(SERVER, autocommit=True) as conn:
-        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        conn.execute(f"DROP SCHEMA {name} CASCADE")
 
 
 def opened(database, **options):
@@ -58,7 +58,9 @@ def test_rows_cannot_be_changed_by_mistake(database, table):
         ledger.append([event(n, mark_ids=("aa",), personal={"p": b"x"}, subject="s") for n in range(300)])
     with psycopg.connect(database, autocommit=True) as conn:
         column = conn.execute(
-            "SELECT column_name FROM information_schema.columns WHERE table_name = %s LIMIT 1", (table,)
+            "SELECT column_name FROM information_schema.columns "
+            "WHERE table_name = %s AND table_schema = current_schema() LIMIT 1",
+            (table,),
         ).fetchone()[0]
         for statement in (f"UPDATE {table} SET {column} = {column}", f"TRUNCATE {table} CASCADE"):
             with pytest.raises(psycopg.errors.RaiseException):
@@ -107,7 +109,9 @@ def test_missing_triggers_and_tables_are_seen(database):
 def test_locked_by_another_process(database):
     with opened(database, busy_timeout_s=0.3) as ledger, psycopg.connect(database) as other:
         ledger.append([event(1)])
-        other.execute("SELECT pg_advisory_xact_lock(hashtextextended('clearmark ledger public', 0))")
+        other.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('clearmark ledger ' || current_schema(), 0))"
+        )
         with pytest.raises(LedgerUnavailable, match="holds its lock"):
             ledger.append([event(2)])
         other.rollback()
@@ -117,9 +121,11 @@ def test_locked_by_another_process(database):
 def test_connections_that_break_are_made_again(database):
     with opened(database) as ledger:
         ledger.append([event(1)])
-        with psycopg.connect(SERVER, autocommit=True) as conn:
+        with psycopg.connect(database, autocommit=True) as conn:
+            # Only this ledger's: other tests run beside this one.
             conn.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE pid <> pg_backend_pid() AND application_name = current_setting('application_name')"
             )
         assert ledger.append([event(2)])[0].seq == 1
         assert ledger.verify().ok
