@@ -200,7 +200,7 @@ def encode(opened: Opened, picture: Image, encoding: Encoding) -> tuple[bytes, s
         # Full colour resolution: part of a watermark may be in the colours.
         picture.save(out, "JPEG", quality=encoding.jpeg_quality, subsampling=0, **options)
     elif encoding.webp_quality is None:
-        picture.save(out, "WEBP", lossless=True, exact=True, **options)
+        picture.save(out, "WEBP", lossless=True, method=2, exact=True, **options)
     else:
         picture.save(out, "WEBP", quality=encoding.webp_quality, exact=True, **options)
     return out.getvalue(), media_type
