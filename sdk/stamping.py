@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clearmark.core import Action, Asset, Mark, Request
@@ -11,7 +12,7 @@ from clearmark.core import Action, Asset, Mark, Request
 if TYPE_CHECKING:
     from clearmark.audits import Recorded
     from clearmark.policies import Label, Marking, Policy
-    from clearmark.provenance import Marker
+    from clearmark.provenance import LabelSettings, Marker
     from clearmark.provenance.credentials import ManifestSigner
     from clearmark.provenance.watermark import WatermarkCodec
     from clearmark.sdk.home import Home
@@ -104,14 +105,22 @@ class Stamper:
         return self._markers[label]
 
     def _new_marker(self, label: Label | None) -> Marker:
-        from clearmark.provenance import LabelSettings, Marker, MetadataSettings
+        from clearmark.provenance import Marker, MetadataSettings
 
         marking = self.marking
         return Marker(
             signer=self.signer,
             codec=self.codec,
-            label=LabelSettings(text=label.text, corner=label.position) if label else None,
+            label=_label_settings(label) if label else None,
             metadata=MetadataSettings(aigc=marking.metadata.aigc) if marking.metadata else None,
             training_mining={"ai_generative_training": marking.manifest.training} if marking.manifest else {},
             trust_anchors_pem=self.trust_anchors,
         )
+
+
+def _label_settings(label: Label) -> LabelSettings:
+    from clearmark.provenance import LabelSettings
+
+    return LabelSettings(
+        text=label.text, corner=label.position, font=Path(label.font) if label.font else None
+    )

@@ -30,11 +30,12 @@ def lint(
     found = lint_files(files)
     for diagnostic in found:
         err().print(diagnostic.render(), markup=False)
+    faults = [diagnostic for diagnostic in found if diagnostic.severity == "error"]
     if json_:
-        emit({"ok": not found, "diagnostics": [diagnostic.render() for diagnostic in found]})
-    elif not found:
+        emit({"ok": not faults, "diagnostics": [diagnostic.render() for diagnostic in found]})
+    elif not faults:
         say(f"{len(files)} policies, no faults")
-    return 2 if found else 0
+    return 2 if faults else 0
 
 
 @app.command("show")
