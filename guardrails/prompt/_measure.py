@@ -17,32 +17,34 @@ from clearmark.guardrails.prompt.evaluation import area, recall_at
 __all__ = ["any_alarm", "out_of_source", "thresholds", "unseen"]
 
 # The most that a category may alarm on, by kind of harmless prompt.
-_CAPTIONS, _USERS, _TWINS = 0.002, 0.01, 0.01
+_CAPTIONS, _USERS, _TWINS = 0.002, 0.01, 0.025
 _FOLDS = 2
+_HARM = HEADS[1:-1]
 _TOGETHER = {"captions": BENIGN, "questions": ("oai", "multijail")}
+_ALWAYS_SEEN = ("captions", "diffdb")
 
 
-def out_of_source(prepared: Prepared) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return log-odds for every row from models that did not see it: [rows, heads], whole and window.
+def out_of_source(prepared: Prepared) -> NDArray[np.float64]:
+    """Return log-odds for every row from models that did not see it: [rows, heads].
 
     Half of the rows are scored by models that had seen nothing of their source (leave one source out), half
-    by models that had: users' prompts will be both like and unlike what was learnt from.
+    by models that had: users' prompts will be both like and unlike what was learnt from. Captions and users'
+    prompts are always of the second kind: nobody would use a model that has seen no plain prompts.
     """
-    shape = (len(prepared.rows), len(HEADS))
-    whole, peak = np.zeros(shape), np.zeros(shape)
+    peak = np.zeros((len(prepared.rows), len(HEADS)))
     families = prepared.families.copy()
     for group, names in _TOGETHER.items():
         families[np.isin(families, names)] = group
-    drawn = np.array([list(hashlib.sha256(row.id.encode()).digest()[:2]) for row in prepared.rows])
-    coin, fold = unseen_rows(prepared.rows), drawn[:, 1] % _FOLDS
+    unseen = unseen_rows(prepared.rows) & ~np.isin(families, _ALWAYS_SEEN)
+    fold = np.array([hashlib.sha256(row.id.encode()).digest()[1] % _FOLDS for row in prepared.rows])
     held_out: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = [
-        ((families != name), (families == name) & coin) for name in sorted(set(families))
+        (families != name, (families == name) & unseen) for name in sorted(set(families[unseen]))
     ]
-    held_out += [(fold != number, (fold == number) & ~coin) for number in range(_FOLDS)]
+    held_out += [(fold != number, (fold == number) & ~unseen) for number in range(_FOLDS)]
     for seen, asked in held_out:
         if asked.any():
-            whole[asked], peak[asked] = score(prepared, fit_heads(prepared, seen), asked)
-    return whole, peak
+            peak[asked] = score(prepared, fit_heads(prepared, seen), asked)
+    return peak
 
 
 def thresholds(
@@ -78,15 +80,15 @@ def thresholds(
 
 
 def unseen_rows(rows: Sequence[Row]) -> NDArray[np.bool_]:
-    """Return which rows `out_of_source` scores by models that had seen nothing of their source."""
+    """Return the half of the rows whose source is left out before they are scored."""
     return np.array([hashlib.sha256(row.id.encode()).digest()[0] % 2 == 1 for row in rows])
 
 
 def any_alarm(
     rows: Sequence[Row], probabilities: Mapping[str, NDArray[np.float64]], limits: Mapping[str, float]
 ) -> dict[str, float]:
-    """Return by set the share of harmless rows that any category alarms on."""
-    alarm = np.any([probabilities[name] >= limits[name] for name in probabilities], axis=0)
+    """Return by set the share of harmless rows that any category of harm alarms on: names are none."""
+    alarm = np.any([probabilities[name] >= limits[name] for name in _HARM], axis=0)
     sets = np.array([row.set for row in rows])
     safe = np.array([not row.unsafe for row in rows])
     return {name: round(float(alarm[safe & (sets == name)].mean()), 4) for name in sorted(set(sets[safe]))}
@@ -100,7 +102,7 @@ def unseen(
     Scores are compared as log-odds above each category's threshold. Harmful rows stand against the harmless
     ones of their source where it has any, against captions and against users' prompts.
     """
-    margins = [_logit(probabilities[name]) - _logit(np.array(limits[name])) for name in probabilities]
+    margins = [_logit(probabilities[name]) - _logit(np.array(limits[name])) for name in _HARM]
     worst = np.max(margins, axis=0)
     sets = np.array([row.set for row in rows])
     names = np.array([family(name) for name in sets])

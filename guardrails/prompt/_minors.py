@@ -20,6 +20,7 @@ _UNDER_18 = (
 _YEARS = frozenset(["year", "years", "yr", "yrs", "y", "yearold", "yrold", "yo"])
 _SHORT = ("yo", "yr", "yrs", "yrold", "yearold", "y")
 _BEFORE = frozenset(["age", "aged", "ages"])
+_OPENERS = _BEFORE | frozenset(_UNDER_18)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ def youngest(hits: Iterable[TermHit], words: Sequence[Word]) -> Age:
 
 def _written(words: Sequence[Word]) -> Iterable[Age]:
     for at, word in enumerate(words):
+        if word.text not in _OPENERS and not word.text[0].isdigit():
+            continue
         following = words[at + 1].text if at + 1 < len(words) else ""
         after = words[at + 2].text if at + 2 < len(words) else ""
         old = following in _YEARS and (after in {"o", "old", "olds"} or following[-1] in "od")

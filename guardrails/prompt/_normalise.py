@@ -86,7 +86,8 @@ def normalise(text: str, vocabulary: Vocabulary) -> Normalised:
     dense = [] if plain.isascii() else [match.start() for match in _DENSE.finditer(plain)]
     words = _join_spelt(words, vocabulary, changes)
     seen: dict[str, tuple[str, str] | None] = {}
-    words = [_repair(word, vocabulary, changes, seen) for word in words]
+    known = vocabulary.known
+    words = [word if word.text in known else _repair(word, vocabulary, changes, seen) for word in words]
     words = _join_split(words, vocabulary, changes)
     words.extend(_hidden(folded, changes))
     return Normalised(
@@ -112,7 +113,7 @@ def _repair(
     word: Word, vocabulary: Vocabulary, changes: list[Change], seen: dict[str, tuple[str, str] | None]
 ) -> Word:
     text = word.text
-    if text in vocabulary or len(text) > _MAX_REPAIRED or len(text) < 2 or text.isdigit():
+    if not 2 <= len(text) <= _MAX_REPAIRED or text.isdigit():
         return word
     if text not in seen:
         seen[text] = _plainer(text, vocabulary)
@@ -253,10 +254,14 @@ def _join_split(words: list[Word], vocabulary: Vocabulary, changes: list[Change]
 
 
 def _hidden(folded: _folding.Folded, changes: list[Change]) -> Iterator[Word]:
-    """Yield what stands in tag characters: words of three letters and more, all in a row."""
-    text = "".join(char for char, _ in folded.hidden)
-    for match in _WORD.finditer(text):
-        first, last = folded.hidden[match.start()][1], folded.hidden[match.end() - 1][1]
-        if len(match.group()) >= 3 and last - first == match.end() - match.start() - 1:
-            changes.append(Change("tags", first, last + 1))
-            yield Word(match.group().lower(), first, last + 1)
+    """Yield what stands in tag characters, where three or more stand in a row."""
+    run: list[tuple[str, int]] = []
+    for char, at in (*folded.hidden, ("", -1)):
+        if run and at != run[-1][1] + 1:
+            if len(run) >= 3:
+                first = run[0][1]
+                changes.append(Change("tags", first, run[-1][1] + 1))
+                for match in _WORD.finditer("".join(letter for letter, _ in run)):
+                    yield Word(match.group().lower(), first + match.start(), first + match.end())
+            run = []
+        run.append((char, at))

@@ -17,7 +17,7 @@ from importlib.resources import files
 from clearmark.guardrails.prompt._lexicon import TermHit
 from clearmark.guardrails.prompt._minors import AGE_WORTH
 from clearmark.guardrails.prompt._reading import Located, Reading
-from clearmark.guardrails.prompt._words import HEADS, word_model
+from clearmark.guardrails.prompt._words import HEAD_FLOOR, HEADS, word_model
 
 __all__ = [
     "CATEGORIES",
@@ -46,7 +46,8 @@ CATEGORIES = (
 """What the prompt guard measures."""
 
 TERM_FEATURES = ("strong", "medium", "weak", "more")
-FEATURES = ("head", "head_peak", "unsafe", "unsafe_peak", *TERM_FEATURES)
+FEATURES = ("head", "unsafe", *TERM_FEATURES)
+"""What the calibration sees: two heads of the word model, at the worst window, and the terms."""
 
 _MINORS_FLOOR = {"strong": 0.9, "medium": 0.45, "weak": 0.08, "": 0.0}
 _AVOIDED_CLOTHES = 0.5  # a negative prompt that keeps clothes out asks for their absence
@@ -102,14 +103,15 @@ def term_features(terms: Sequence[Located], category: str) -> tuple[float, ...]:
 def scores(reading: Reading) -> dict[str, float]:
     """Return the calibrated score of every category of `CATEGORIES`."""
     table = calibration()
-    whole, peak = (part.tolist() for part in word_model().scores([word.text for word in reading.words]))
+    _, highest = word_model().scores([word.text for word in reading.words])
+    peak = [max(HEAD_FLOOR, value) for value in highest.tolist()]
     out: dict[str, float] = {}
     for category in CATEGORIES:
         if category == "sexual/minors":
             continue
         at = HEADS.index(category) if category in HEADS else None
-        head = (0.0, 0.0) if at is None else (whole[at], peak[at])
-        values = (*head, whole[0], peak[0], *term_features(reading.terms, category))
+        head = 0.0 if at is None else peak[at]
+        values = (head, peak[0], *term_features(reading.terms, category))
         out[category] = table[category].probability(values)
     groups = {located.hit.term.strength for located in reading.avoided if located.hit.term.group == "avoided"}
     if "sexual" in groups:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clearmark.guardrails.prompt._reading import Located, read
 from clearmark.guardrails.prompt._rows import Row, family
-from clearmark.guardrails.prompt._words import HEADS, WordModel, pair_key, word_keys
+from clearmark.guardrails.prompt._words import HEAD_FLOOR, HEADS, WordModel, pair_key, word_keys
 
 __all__ = ["Heads", "Prepared", "fit_heads", "pack", "prepare"]
 
@@ -53,15 +53,11 @@ class Prepared:
             out[[row.unsafe and head not in row.categories for row in self.rows]] *= 0.25
         return out
 
-    def head_columns(
-        self, whole: NDArray[np.float64], peak: NDArray[np.float64], category: str
-    ) -> NDArray[np.float64]:
-        """Return the columns that the calibration of `category` sees of the model."""
-        unsafe = np.stack([whole[:, 0], peak[:, 0]], axis=1)
-        if category not in HEADS:
-            return np.concatenate([np.zeros_like(unsafe), unsafe], axis=1)
-        at = HEADS.index(category)
-        return np.concatenate([np.stack([whole[:, at], peak[:, at]], axis=1), unsafe], axis=1)
+    def head_columns(self, peak: NDArray[np.float64], category: str) -> NDArray[np.float64]:
+        """Return the columns that the calibration of `category` sees of the model: its head, and `unsafe`."""
+        clipped = np.maximum(peak, HEAD_FLOOR)
+        own = clipped[:, HEADS.index(category)] if category in HEADS else np.zeros(len(peak))
+        return np.stack([own, clipped[:, 0]], axis=1)
 
 
 @dataclass(frozen=True)
@@ -162,8 +158,7 @@ def pack(prepared: Prepared, heads: Heads, *, small: bool = True) -> bytes:
     return out.getvalue()
 
 
-def score(prepared: Prepared, heads: Heads, rows: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return log-odds of the rows asked for: whole and highest window, [rows, heads] each."""
+def score(prepared: Prepared, heads: Heads, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return log-odds of the highest window for the rows asked for: [rows, heads]."""
     model = WordModel(pack(prepared, heads, small=False))
-    both = [model.scores(prepared.words[index]) for index in np.flatnonzero(rows)]
-    return np.array([whole for whole, _ in both]), np.array([peak for _, peak in both])
+    return np.array([model.scores(prepared.words[index])[1] for index in np.flatnonzero(rows)])

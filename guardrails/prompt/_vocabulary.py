@@ -42,6 +42,11 @@ class Vocabulary:
         """Whether `word` is one of ordinary captions."""
         return word in self._common
 
+    @property
+    def known(self) -> frozenset[str]:
+        """Every word that we know."""
+        return self._known
+
     def is_term(self, word: str, *, strong: bool = False) -> bool:
         """Whether a list holds `word`, and as a strong term where `strong` is asked for."""
         strength = self._terms.get(word)

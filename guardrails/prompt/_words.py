@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["HEADS", "WINDOW", "WordModel", "pair_key", "word_keys", "word_model"]
+__all__ = ["HEADS", "HEAD_FLOOR", "WINDOW", "WordModel", "pair_key", "word_keys", "word_model"]
 
 HEADS = (
     "unsafe",
@@ -35,6 +35,9 @@ HEADS = (
     "copyright/character",
 )
 """The columns of weights: unsafe in any way, and each category that the development data labels."""
+
+HEAD_FLOOR = -2.0
+"""Log-odds below this count as this: harmless company is no reason to overlook a listed word."""
 
 WINDOW = 14
 """Words in a window; windows start half a window apart."""

@@ -39,11 +39,11 @@ _WORKING_POINTS = {
     "self-harm": 0.35, "illicit": 0.15, "deception": 0.2, "likeness/public-figure": 0.5, "trademark": 0.5,
     "copyright/character": 0.6,
 }  # fmt: skip
-_LEAST = {"strong": 0.8, "medium": 0.4, "weak": 0.1}
+_LEAST = {"strong": 3.5, "medium": 0.5, "weak": 0.2, "head": 0.2}
 # No row names brands or characters as we list them; the lists are short and exact, and scored by rule.
 _BY_HAND = dict.fromkeys(
     ("likeness/public-figure", "trademark", "copyright/character"),
-    (-5.0, (0.0, 0.0, 0.0, 0.0, 4.0, 2.0, 1.5, 0.5)),
+    (-5.0, (0.0, 0.0, 4.0, 2.0, 1.5, 0.5)),
 )
 
 
@@ -90,14 +90,14 @@ def _model(rows: Sequence[Row]) -> int:
 def _calibrate(rows: Sequence[Row]) -> int:
     """Weigh model and lists per category on rows whose source the model had not seen, and pick thresholds."""
     prepared = prepare(rows)
-    whole, peak = out_of_source(prepared)
+    peak = out_of_source(prepared)
     document: dict[str, Any] = {"schema_version": 2, "version": "", "categories": {}}
     probabilities: dict[str, NDArray[np.float64]] = {}
     for category in CATEGORIES:
         if category == "sexual/minors":
             continue
         terms = np.array([term_features(located, category) for located in prepared.terms])
-        x = np.concatenate([prepared.head_columns(whole, peak, category), terms], axis=1)
+        x = np.concatenate([prepared.head_columns(peak, category), terms], axis=1)
         y = np.array([category in row.categories for row in rows])
         if category in _BY_HAND:
             bias, weights = _BY_HAND[category][0], np.array(_BY_HAND[category][1])

@@ -4,7 +4,7 @@ import gzip
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearmark.core.errors import UsageError
@@ -15,6 +15,7 @@ SCORES = st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]), min_size=1, max_si
 
 
 @given(SCORES, SCORES)
+@settings(deadline=None)
 def test_area_is_the_share_of_pairs_in_order(harmful, harmless):
     pairs = [(a > b) + 0.5 * (a == b) for a in harmful for b in harmless]
     labels = [True] * len(harmful) + [False] * len(harmless)
@@ -32,6 +33,7 @@ def test_recall_at():
 
 
 @given(st.integers(0, 50), st.integers(1, 50))
+@settings(deadline=None)
 def test_interval_holds_the_share(hits, extra):
     low, high = interval(hits, hits + extra)
     assert 0 <= low <= hits / (hits + extra) <= high <= 1

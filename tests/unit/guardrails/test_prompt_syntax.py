@@ -1,7 +1,7 @@
 """What image prompts contain beside words."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clearmark.guardrails.prompt import parse
@@ -44,6 +44,7 @@ def test_what_to_avoid():
 
 
 @given(st.text(max_size=200), st.text(max_size=50))
+@settings(deadline=None)
 def test_every_position_is_that_of_the_original(prompt, negative):
     for part in parse(prompt, negative):
         source = negative if part.field == "negative_prompt" else prompt
@@ -53,5 +54,6 @@ def test_every_position_is_that_of_the_original(prompt, negative):
 
 
 @given(st.text(alphabet="()[]<>:lora. 0123456789-#", max_size=300))
+@settings(deadline=None)
 def test_any_brackets(prompt):
     parse(prompt)
