@@ -164,8 +164,9 @@ class _Verification:
                 if isinstance(row, LedgerError):
                     problem = f"cannot be read: {row.message}"
                 elif type(row[0]) is int and row[0] == seq:
-                    problem = self.compare_event(seq, row)
-                    self.take_leaf(conn, _leaf(row), leaves)
+                    made = _leaf(row)
+                    problem = self.compare_event(seq, row, made)
+                    self.take_leaf(conn, made, leaves)
                 if problem:
                     finding.bad(f"event {seq} {problem}", seq)
                 if self.size != seq + 1:
@@ -202,7 +203,7 @@ class _Verification:
             self.edge = Frontier()
             leaves.clear()
 
-    def compare_event(self, seq: int, row: Sequence[Any]) -> str:
+    def compare_event(self, seq: int, row: Sequence[Any], made: bytes) -> str:
         types = tuple(map(type, row))
         if types == _PRUNED_TYPES and not row[6] and len(row[7]) == HASH_SIZE:
             # Its hash is all that is left; whether it was to be pruned shows when all events are known.
@@ -211,7 +212,7 @@ class _Verification:
         if types != _TYPES:
             return "has a column of another type than the one that was recorded"
         _, event_id, ts_us, tenant, kind, request_id, envelope, leaf, _ = row
-        if hash_leaf(envelope) != leaf:
+        if made != leaf:
             return "has bytes that do not give its leaf hash"
         # Canonical JSON sorts its keys, so all columns stand behind the body.
         tail = envelope_tail(event_id, kind, request_id, tenant, ts_us)
