@@ -97,13 +97,6 @@ svg circle { stroke: var(--ground); stroke-width: 1.5; }
 .failed { fill: var(--failed); background: var(--failed); }
 .key.span { background: var(--muted); height: .25rem; }
 svg.narrow { display: none; }
-@media (max-width: 36rem) {
-  body { padding: 1.25rem 1rem 3rem; }
-  h1 { font-size: 1.6rem; }
-  svg.wide { display: none; }
-  svg.narrow { display: block; }
-  .tiles { grid-template-columns: 1fr 1fr; }
-}
 .legend { display: flex; flex-wrap: wrap; gap: .25rem 1.1rem; list-style: none; margin: 0 0 .6rem; padding: 0;
   font-size: .85rem; color: var(--muted); }
 .legend li { display: flex; align-items: center; gap: .4rem; }
@@ -127,6 +120,14 @@ pre { overflow-x: auto; padding: .8rem; background: var(--raised); border-radius
 .facts { display: grid; gap: .5rem; margin: 0; font-size: .9rem; }
 .facts dt { color: var(--muted); }
 .facts dd { margin: 0; }
+@media (max-width: 36rem) {
+  body { padding: 1.25rem 1rem 3rem; }
+  h1 { font-size: 1.6rem; }
+  svg.wide { display: none; }
+  svg.narrow { display: block; }
+  .tiles { grid-template-columns: 1fr 1fr; }
+  th, td { padding-right: 1rem; }
+}
 @media print {
   body { max-width: none; padding: 0; font-size: .9rem; }
   .scroll.tall { max-height: none; }
