@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from clearmark.core.assets import Asset
 from clearmark.core.errors import MediaError, MediaTooLarge
+from clearmark.core.parts import check_parts
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,6 +61,7 @@ def open_image(
     kind = sniff(data)
     if media_type is not None and media_type != kind:
         raise MediaError(f"said to be {media_type}, but its bytes are {kind}")
+    check_parts(data, kind)
     try:
         with warnings.catch_warnings():
             # Pillow's own bomb limit is lower than ours and only warns; ours is checked below.

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from clearmark.core.errors import MarkingFailed, MediaError, MediaTooLarge
+from clearmark.core.parts import check_parts
 from clearmark.core.pixels import MAX_BYTES, MAX_PIXELS, open_image, sniff
 from clearmark.provenance._media import PICTURES, media_type_of
-from clearmark.provenance._parts import check_parts
 
 if TYPE_CHECKING:
     import numpy as np

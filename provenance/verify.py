@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from clearmark.core.assets import Asset
 from clearmark.core.errors import MediaError, UsageError
+from clearmark.core.parts import check_parts
 from clearmark.core.pixels import MAX_BYTES
 from clearmark.provenance._conclusions import conclude
 from clearmark.provenance._media import PICTURES, media_type_of
-from clearmark.provenance._parts import check_parts
 from clearmark.provenance._pictures import MEDIA_TYPES, open_for_reading, rgb_pixels
 from clearmark.provenance.credentials.reader import ABSENT, CredentialReader, Credentials
 from clearmark.provenance.credentials.store import strip_store

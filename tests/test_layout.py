@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("audits", "benchmarks", "core", "generation", "guardrails", "policies", "provenance", "sdk")
-SHIPPED = {".py", ".yaml", ".json", ".txt", ".npz", ".onnx", ".safetensors", ".md"}
+SHIPPED = {".py", ".yaml", ".json", ".txt", ".npz", ".onnx", ".safetensors", ".md", ".ttf"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Any
 
 from clearmark.core.errors import MediaError
+from clearmark.core.parts import check_parts
 from clearmark.core.pixels import MAX_BYTES
-from clearmark.provenance._parts import check_parts
 from clearmark.provenance.credentials.certificates import fingerprint, may_sign_claims, signing_certificate
 from clearmark.provenance.credentials.codes import explain
 from clearmark.provenance.credentials.jumbf import count_manifests

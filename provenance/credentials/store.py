@@ -8,9 +8,10 @@ import re
 import struct
 from collections.abc import Iterator
 
+from clearmark.core.containers import jpeg_segments, png_chunks, webp_chunks
 from clearmark.core.errors import MediaError
 from clearmark.core.pixels import sniff
-from clearmark.provenance._containers import jpeg_segments, png_chunks, strip_parts, webp_chunks
+from clearmark.provenance._containers import strip_parts
 
 __all__ = ["MAX_STORE", "extract_store", "extract_stores", "strip_store"]
 

@@ -11,8 +11,8 @@ import struct
 from collections import deque
 from collections.abc import Callable, Mapping
 
+from clearmark.core.containers import jpeg_segments, png_chunks, webp_chunks
 from clearmark.core.errors import MediaError
-from clearmark.provenance._containers import jpeg_segments, png_chunks, webp_chunks
 
 __all__ = ["MAX_PARTS", "check_parts"]
 
