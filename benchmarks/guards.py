@@ -2,7 +2,8 @@
 
 Without data it runs on the examples of the category cards that ship, each hidden in twenty ways. With
 `--data` (labelled prompts as JSON lines) it also tells recall and false alarms by source. Peers that are
-installed run on the same texts.
+installed run on the same texts. The figures by source are only worth something on rows that the shipped model
+was not fitted on; what it does on sources that were left out stands in its card.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def _words(rows: Sequence[Row]) -> int:
     for row in rows:
         if row.lang == "en" and not row.unsafe:
             counts.update(set(re.findall(r"[a-z]{2,18}", row.text.lower())))
-    known = [word for word, count in counts.most_common() if count >= 3]
+    known = sorted((word for word in counts if counts[word] >= 3), key=lambda word: (-counts[word], word))
     (_HERE / "terms" / "common.txt").write_text("\n".join(known) + "\n", encoding="utf-8")
     _say(f"{len(known):,} words")
     return 0
