@@ -48,6 +48,11 @@ class Home:
         return self.path / "ledger.db"
 
     @property
+    def manifests(self) -> Path:
+        """The file of the manifests that were signed, by which pictures that lost theirs are led back."""
+        return self.path / "manifests.db"
+
+    @property
     def keys(self) -> Path:
         """The folder of keys, mode 0700, files 0600."""
         return self.path / "keys"

@@ -12,7 +12,7 @@ from clearmark.core import Action, Asset, Mark, Request
 if TYPE_CHECKING:
     from clearmark.audits import Recorded
     from clearmark.policies import Label, Marking, Policy
-    from clearmark.provenance import LabelSettings, Marker
+    from clearmark.provenance import LabelSettings, ManifestRepository, Marker
     from clearmark.provenance.credentials import ManifestSigner
     from clearmark.provenance.watermark import WatermarkCodec
     from clearmark.sdk.home import Home
@@ -41,6 +41,7 @@ class Stamper:
     signer: ManifestSigner | None
     codec: WatermarkCodec | None
     trust_anchors: bytes | None = None
+    repository: ManifestRepository | None = None
     _markers: dict[Label | None, Marker] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -50,16 +51,18 @@ class Stamper:
         Raises:
             KeyUnavailable: one of them cannot be read.
         """
-        from clearmark.provenance import ManifestSigner
+        from clearmark.provenance import ManifestRepository, ManifestSigner
         from clearmark.provenance.watermark import get_codec
 
         marking = policy.marking
+        signer = ManifestSigner.from_pem(*home.signer) if marking.manifest else None
         return cls(
             marking=marking,
             log=home.ledger_name,
-            signer=ManifestSigner.from_pem(*home.signer) if marking.manifest else None,
+            signer=signer,
             codec=get_codec(marking.watermark.codec, home.watermark_key) if marking.watermark else None,
             trust_anchors=home.trust_anchors,
+            repository=ManifestRepository(home.manifests) if signer else None,
         )
 
     @staticmethod
@@ -96,8 +99,27 @@ class Stamper:
                 for stamp in (stamps[place] for place in places)
             ]
             for place, marked in zip(places, self._marker(label).mark(jobs), strict=True):
+                self._keep(marked.asset, marked.mark)
                 done[place] = (marked.asset, marked.mark)
         return [done[place] for place in range(len(stamps))]
+
+    def _keep(self, asset: Asset, mark: Mark) -> None:
+        if self.repository is None or mark.manifest is None:
+            return
+        from clearmark.core.pixels import open_image
+        from clearmark.provenance import image_code
+
+        self.repository.put(
+            mark.id,
+            mark.manifest.store,
+            media_type=asset.media_type,
+            fingerprint=image_code(open_image(asset.data)),
+        )
+
+    def close(self) -> None:
+        """Close the file of manifests."""
+        if self.repository is not None:
+            self.repository.close()
 
     def _marker(self, label: Label | None) -> Marker:
         if label not in self._markers:

@@ -270,7 +270,9 @@ class Studio:
         return await asyncio.to_thread(self.verify, image)
 
     def close(self) -> None:
-        """Close the ledger. Using the Studio afterwards is an error."""
+        """Close the files. Using the Studio afterwards is an error."""
+        self._desk.stamper.close()
+        self._inspector.close()
         self._ledger.close()
 
     def __enter__(self) -> Self:

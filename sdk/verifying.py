@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from clearmark.audits import Ledger
-    from clearmark.provenance import Verification, Verifier
+    from clearmark.provenance import ManifestRepository, Verification, Verifier
     from clearmark.sdk.home import Home
 
 __all__ = ["Inspector"]
@@ -27,18 +27,23 @@ class Inspector:
 
     verifier: Verifier
     ledger: Ledger | None = None
+    repository: ManifestRepository | None = None
 
     @classmethod
     def from_home(cls, home: Home, *, ledger: Ledger | None, trust: bytes = b"") -> Inspector:
         """Trust the state folder's own authority, and whatever `trust` (PEM) adds."""
-        from clearmark.provenance import Verifier
+        from clearmark.provenance import ManifestRepository, Verifier
 
+        repository = ManifestRepository(home.manifests) if home.manifests.exists() else None
         anchors = (home.trust_anchors if home.exists else b"") + b"\n" + trust
         return cls(
             verifier=Verifier(
-                anchors if anchors.strip() else None, keys=(home.watermark_key,) if home.exists else ()
+                anchors if anchors.strip() else None,
+                keys=(home.watermark_key,) if home.exists else (),
+                repository=repository,
             ),
             ledger=ledger,
+            repository=repository,
         )
 
     @classmethod
@@ -56,7 +61,7 @@ class Inspector:
     def _one(self, verification: Verification) -> Verified:
         from clearmark.provenance import conclude
 
-        ledger = dict(_UNKNOWN) if self.ledger is None else _look_up(self.ledger, verification.mark_ids)
+        ledger = dict(_UNKNOWN) if self.ledger is None else _look_up(self.ledger, verification)
         return Verified(
             verification=verification,
             ledger=ledger,
@@ -65,7 +70,9 @@ class Inspector:
         )
 
     def close(self) -> None:
-        """Close the ledger, where there is one."""
+        """Close the files that are open."""
+        if self.repository is not None:
+            self.repository.close()
         if self.ledger is not None:
             self.ledger.close()
 
@@ -78,9 +85,10 @@ class Inspector:
         self.close()
 
 
-def _look_up(ledger: Ledger, mark_ids: Sequence[str]) -> dict[str, Any]:
+def _look_up(ledger: Ledger, verification: Verification) -> dict[str, Any]:
     """Find the decision that a mark leads to, and check its proof as a stranger would."""
-    for mark_id in mark_ids:
+    stated = verification.credentials.ledger if verification.credentials.state == "trusted" else {}
+    for mark_id in verification.mark_ids:
         events = ledger.find_mark(mark_id)
         if not events:
             continue
@@ -90,6 +98,9 @@ def _look_up(ledger: Ledger, mark_ids: Sequence[str]) -> dict[str, Any]:
             holds = ledger.receipt(first.event_id).verify(ledger.verifier_key)
         except Error:
             holds = False
+        # A trusted signer names the event and its hash: another one in its place is not the record.
+        if stated.get("mark_id") == mark_id and stated.get("log") == ledger.origin:
+            holds = holds and (stated["event_id"], stated["leaf_hash"]) == (first.event_id, first.leaf_hash)
         return {
             "found": True,
             "mark_id": mark_id,
