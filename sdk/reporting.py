@@ -51,7 +51,9 @@ def render(report: Report, form: str) -> str:
         "csv": csv.to_csv,
     }
     if form not in writers:
-        raise UsageError(f"unknown format {form!r}", hint=f"one of {', '.join(FORMATS)}")
+        raise UsageError(
+            f"unknown format {form!r}", hint=f"one of {', '.join(FORMATS)}; for a PDF, print the html"
+        )
     return writers[form](report)
 
 
