@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -42,11 +43,28 @@ class ReferenceGenerator:
             ModelCorrupt: when a file is not the one on record.
         """
         pipeline = _shared_pipeline()
-        with self._run_lock:
+        with self._run_lock, _one_torch_thread():
             runner = PipelineRunner(
                 pipeline, name=self.name, model=self.model, defaults=self.defaults, limits=self.limits
             )
             return runner.generate(requests)
+
+
+@contextlib.contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Let torch work in one thread: a second one gains little on idle cores and loses much on busy ones.
+
+    Threads meet hundreds of times a step, and each waits for the one that is not running just then. One
+    thread also gives the same bytes on machines with any number of cores.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _shared_pipeline() -> Any:
@@ -59,5 +77,6 @@ def _shared_pipeline() -> Any:
                 found = entry.verify()
             from clearmark.generation.reference.pipeline import load_pipeline
 
-            _pipeline = load_pipeline(WEIGHTS, next(iter(found.values())).parent)
+            with _one_torch_thread():
+                _pipeline = load_pipeline(WEIGHTS, next(iter(found.values())).parent)
     return _pipeline
