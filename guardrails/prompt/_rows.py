@@ -16,7 +16,7 @@ from clearmark.core.errors import UsageError
 
 __all__ = ["BENIGN", "TWINS", "Row", "family", "read_rows"]
 
-BENIGN = ("coco", "parti", "compbench", "geneval")
+BENIGN = ("coco", "parti", "compbench", "geneval", "openclipart")
 """Plain captions: what false alarms are counted on first."""
 
 TWINS = ("overt_benign", "copro_safe")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from clearmark.guardrails.prompt._reading import Located, read
 from clearmark.guardrails.prompt._rows import Row, family
-from clearmark.guardrails.prompt._words import HEAD_FLOOR, HEADS, WordModel, pair_key, word_keys
+from clearmark.guardrails.prompt._words import HEAD_FLOOR, HEADS, SMOOTHING, WordModel, pair_key, word_keys
 
 __all__ = ["Heads", "Prepared", "fit_heads", "pack", "prepare"]
 
@@ -97,7 +97,7 @@ def prepare(rows: Sequence[Row]) -> Prepared:
         known = [(place[key], number) for key, number in count.items() if key in place]
         at = np.array([index for index, _ in known], dtype=int)
         often = np.array([number for _, number in known], dtype=np.float32)
-        norm = np.sqrt((often * idf[at] ** 2).sum() + 1e-6)
+        norm = np.sqrt((often * idf[at] ** 2).sum() + SMOOTHING)
         data.extend(often * idf[at] / norm)
         columns.extend(at)
         starts.append(len(columns))

@@ -46,6 +46,11 @@ _LONGEST_WORD = 24
 _REMEMBERED = 50_000
 
 
+SMOOTHING = 1200.0
+"""Added to the squared length of every prompt, about that of three words: one word alone is weak evidence,
+and plain division by the length would let it weigh as much as a whole sentence."""
+
+
 def word_keys(word: str) -> Iterator[int]:
     """Yield the hashes of a word and of its letter groups."""
     yield zlib.crc32(b"w" + word.encode("utf-8", "replace"))
@@ -101,14 +106,14 @@ class WordModel:
             idf = self._idf[at] * known
             sums[1:] += self._weights[at] * idf[:, None]
             norms[1:] += idf**2
-        whole = sums.sum(0) / np.sqrt(norms.sum() + 1e-6) + self._bias
+        whole = sums.sum(0) / np.sqrt(norms.sum() + SMOOTHING) + self._bias
         if count <= WINDOW:
             return whole, whole
         total = np.concatenate([np.zeros((1, len(HEADS))), sums.cumsum(0, dtype=np.float64)])
         length = np.concatenate([[0.0], norms.cumsum(dtype=np.float64)])
         first = np.arange(0, count - WINDOW // 2, WINDOW // 2)
         last = np.minimum(first + WINDOW, count)
-        windows = (total[last] - total[first]) / np.sqrt(length[last] - length[first] + 1e-6)[:, None]
+        windows = (total[last] - total[first]) / np.sqrt(length[last] - length[first] + SMOOTHING)[:, None]
         return whole, np.maximum(whole, (windows.max(0) + self._bias).astype(np.float32))
 
     def _brought(self, words: Sequence[str]) -> dict[str, tuple[NDArray[np.float32], float]]:
