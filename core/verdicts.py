@@ -19,6 +19,10 @@ class Action(IntEnum):
     REVIEW = 4
     BLOCK = 5
 
+    def __str__(self) -> str:
+        # Printed by people who never see the order's numbers.
+        return self.word
+
     @property
     def word(self) -> str:
         """The name in policy files and in JSON."""

@@ -94,6 +94,7 @@ def test_an_observation_keeps_the_highest_score_of_each_category() -> None:
 def test_actions_are_ordered_and_only_the_mild_ones_release() -> None:
     words = ["allow", "label", "blur", "regenerate", "review", "block"]
     assert [action.word for action in sorted(Action)] == words
+    assert [str(action) for action in sorted(Action)] == words
     assert [Action.parse(word).releases for word in words] == [True, True, True, False, False, False]
 
 
