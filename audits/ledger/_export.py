@@ -28,16 +28,7 @@ def export_lines(
     events: Iterable[StoredEvent], *, head: Checkpoint, tree: Tree, verifier_key: str
 ) -> Iterator[str]:
     """Yield the lines of an export of `events`, all of which `head` covers."""
-    yield _line(
-        {
-            "format": FORMAT,
-            "origin": head.origin,
-            "verifier_key": verifier_key,
-            "size": head.size,
-            "root": head.root,
-            "checkpoint": head.note,
-        }
-    )
+    yield _line(_heading(head, verifier_key))
     count = 0
     for event in events:
         proof = inclusion_proof(event.seq, head.size, tree.node)
@@ -65,6 +56,8 @@ def verify_export(path: str | Path, verifier_key: str) -> int:
             if first.get("format") != FORMAT or not isinstance(first.get("checkpoint"), str):
                 raise LedgerError(f"{path} is no export of a ledger")
             head = parse_checkpoint(first["checkpoint"], verifier)
+            if first != _heading(head, verifier_key):
+                raise LedgerTampered("line 1: what it says of the log is not what the signed checkpoint says")
             for count, line in enumerate(iter(lambda: stream.readline(MAX_LINE), b"")):
                 number = count + 2
                 row = _parse(line, number)
@@ -76,6 +69,17 @@ def verify_export(path: str | Path, verifier_key: str) -> int:
     except OSError as exc:
         raise LedgerError(f"{path} cannot be read: {exc.strerror}") from exc
     raise LedgerTampered(f"{path} ends before its last line: it was cut short")
+
+
+def _heading(head: Checkpoint, verifier_key: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "origin": head.origin,
+        "verifier_key": verifier_key,
+        "size": head.size,
+        "root": head.root,
+        "checkpoint": head.note,
+    }
 
 
 def _check(row: dict[str, Any], number: int, head: Checkpoint) -> None:

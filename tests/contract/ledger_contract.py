@@ -342,7 +342,10 @@ class LedgerContract:
         for at, old, new in (
             (9, '"number', '"Number'),
             (9, '"seq":8', '"seq":9'),
-            (0, "A", "B"),
+            (0, '"origin":"example.com', '"origin":"example.org'),
+            (0, SIGNER.verifier_key, NoteSigner.generate("example.com/pictures").verifier_key),
+            (0, '"size":3', '"size":4'),
+            (0, '"root":"', '"root":"0'),
             (31, "30", "29"),
         ):
             changed = [*lines[:at], lines[at].replace(old, new), *lines[at + 1 :]]
