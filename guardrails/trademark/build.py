@@ -19,8 +19,8 @@ from clearmark.guardrails.prompt._rows import BENIGN, read_rows
 
 __all__ = ["brand_lines", "captions", "icon_names", "index_names", "main"]
 
-_HEADER = """# Brands, one a line; `?` before those that also mean something else. Made by build.py from simple-icons
-# (CC0-1.0) and name-suggestion-index (BSD-3-Clause; its licence is in LICENSE-name-suggestion-index.txt).
+_HEADER = """# Brands, one a line; `?` before those that also mean something else. Made by build.py of
+# simple-icons (CC0-1.0) and name-suggestion-index (BSD-3-Clause; LICENSE-name-suggestion-index.txt).
 """
 _USERS = ("diffdb_refl", "diffdb_test")
 

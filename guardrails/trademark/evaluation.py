@@ -1,6 +1,7 @@
-"""Measure the list of brands: `python -m clearmark.guardrails.trademark.evaluation --icons D --index D --data F`.
+"""Measure the list of brands: `python -m clearmark.guardrails.trademark.evaluation --icons D --index D ...`.
 
-False alarms are counted on the half of the captions that the list did not learn from; recall on names drawn from both packages, set into sentences written for this.
+False alarms are counted on the half of the captions that the list did not learn from; recall on names drawn
+from both packages, set into sentences written for this.
 """
 
 from __future__ import annotations
