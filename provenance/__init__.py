@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from clearmark.provenance.marking import Marked, Marker, MarkJob
     from clearmark.provenance.metadata import MetadataSettings
     from clearmark.provenance.repository import ManifestRepository
+    from clearmark.provenance.resolution import ResolutionApp, ResolutionClient
     from clearmark.provenance.verify import Recovered, Verification, Verifier, conclude
 
 __all__ = [
@@ -48,6 +49,8 @@ __all__ = [
     "Marker",
     "MetadataSettings",
     "Recovered",
+    "ResolutionApp",
+    "ResolutionClient",
     "Verification",
     "Verifier",
     "conclude",
@@ -75,6 +78,7 @@ _HOMES = {
     "marking": ("MarkJob", "Marked", "Marker"),
     "metadata": ("MetadataSettings",),
     "repository": ("ManifestRepository",),
+    "resolution": ("ResolutionApp", "ResolutionClient"),
     "verify": ("Recovered", "Verification", "Verifier", "conclude"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

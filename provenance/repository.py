@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
-from clearmark.core.errors import Unavailable, UsageError
+from clearmark.core.errors import MediaError, Unavailable, UsageError
+from clearmark.provenance.credentials.jumbf import active_manifest
 from clearmark.provenance.fingerprints import code_bits
 from clearmark.provenance.ids import is_mark_id
 
-__all__ = ["MAX_DISTANCE", "KeptManifest", "ManifestRepository"]
+__all__ = ["MAX_DISTANCE", "KeptManifest", "ManifestRepository", "ManifestSource"]
 
 MAX_DISTANCE = 6
 """Bits in which a fingerprint may differ from the one on record. Re-encoding and scaling change up to 4."""
@@ -29,19 +30,38 @@ CREATE TABLE IF NOT EXISTS manifest (
   mark_id TEXT PRIMARY KEY,
   media_type TEXT NOT NULL,
   fingerprint INTEGER,
-  store BLOB NOT NULL
+  store BLOB NOT NULL,
+  label TEXT NOT NULL DEFAULT ''
 ) STRICT;
 """
+_INDEX = "CREATE INDEX IF NOT EXISTS manifest_label ON manifest (label)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class KeptManifest:
-    """A manifest store on record; `distance` counts the differing bits where a fingerprint led here."""
+    """A manifest store on record; `distance` counts the differing bits where a fingerprint led here.
+
+    `manifest` is the label of its active manifest, `urn:c2pa:…`.
+    """
 
     mark_id: str
     media_type: str
     store: bytes = field(repr=False)
     distance: int | None = None
+    manifest: str = ""
+
+
+class ManifestSource(Protocol):
+    """Where manifests on record are read from: a file of one's own, or somebody's service."""
+
+    def get(self, mark_id: str) -> KeptManifest | None:
+        """Return the manifest of a mark id, or None."""
+
+    def find(self, fingerprint: str, *, max_distance: int = ..., limit: int = ...) -> Sequence[KeptManifest]:
+        """Return the manifests whose pictures look like this one, the nearest first."""
+
+    def by_manifest(self, manifest: str) -> KeptManifest | None:
+        """Return the manifest store whose active manifest has this label, or None."""
 
 
 class ManifestRepository:
@@ -53,6 +73,7 @@ class ManifestRepository:
             self._connection = sqlite3.connect(path, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.executescript(_SCHEMA)
+            self._upgrade()
         except sqlite3.Error as exc:
             raise Unavailable(f"the manifest repository cannot be opened: {exc}") from exc
 
@@ -68,16 +89,25 @@ class ManifestRepository:
         bits = _signed(code_bits(fingerprint)) if fingerprint else None
         with self._transaction() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO manifest VALUES (?, ?, ?, ?)", (mark_id, media_type, bits, store)
+                "INSERT OR REPLACE INTO manifest VALUES (?, ?, ?, ?, ?)",
+                (mark_id, media_type, bits, store, _label(store)),
             )
 
     def get(self, mark_id: str) -> KeptManifest | None:
         """Return the manifest of a mark id, or None."""
+        return self._one("mark_id", mark_id)
+
+    def by_manifest(self, manifest: str) -> KeptManifest | None:
+        """Return the manifest store whose active manifest has this label, or None."""
+        return self._one("label", manifest) if manifest else None
+
+    def _one(self, column: str, value: str) -> KeptManifest | None:
         with self._transaction() as connection:
             row = connection.execute(
-                "SELECT mark_id, media_type, store FROM manifest WHERE mark_id = ?", (mark_id,)
+                f"SELECT mark_id, media_type, store, label FROM manifest WHERE {column} = ?",  # noqa: S608
+                (value,),
             ).fetchone()
-        return KeptManifest(mark_id=row[0], media_type=row[1], store=row[2]) if row else None
+        return KeptManifest(mark_id=row[0], media_type=row[1], store=row[2], manifest=row[3]) if row else None
 
     def find(
         self, fingerprint: str, *, max_distance: int = MAX_DISTANCE, limit: int = 10
@@ -100,9 +130,17 @@ class ManifestRepository:
             out = []
             for distance, mark_id in sorted(near)[:limit]:
                 row = connection.execute(
-                    "SELECT media_type, store FROM manifest WHERE mark_id = ?", (mark_id,)
+                    "SELECT media_type, store, label FROM manifest WHERE mark_id = ?", (mark_id,)
                 ).fetchone()
-                out.append(KeptManifest(mark_id=mark_id, media_type=row[0], store=row[1], distance=distance))
+                out.append(
+                    KeptManifest(
+                        mark_id=mark_id,
+                        media_type=row[0],
+                        store=row[1],
+                        distance=distance,
+                        manifest=row[2],
+                    )
+                )
         return tuple(out)
 
     def close(self) -> None:
@@ -117,6 +155,18 @@ class ManifestRepository:
     ) -> None:
         self.close()
 
+    def _upgrade(self) -> None:
+        """Give a file of an earlier version the labels that it lacks."""
+        with self._connection as connection:
+            columns = {row[1] for row in connection.execute("PRAGMA table_info(manifest)")}
+            if "label" not in columns:
+                connection.execute("ALTER TABLE manifest ADD COLUMN label TEXT NOT NULL DEFAULT ''")
+                for mark_id, store in connection.execute("SELECT mark_id, store FROM manifest").fetchall():
+                    connection.execute(
+                        "UPDATE manifest SET label = ? WHERE mark_id = ?", (_label(store), mark_id)
+                    )
+            connection.execute(_INDEX)
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
@@ -130,3 +180,11 @@ class ManifestRepository:
 def _signed(bits: int) -> int:
     """SQLite's integers have a sign; the 64 bits stay the same."""
     return bits - 2**64 if bits >= 2**63 else bits
+
+
+def _label(store: bytes) -> str:
+    """Return what a store's active manifest is called; what is no store has no name."""
+    try:
+        return active_manifest(store)
+    except MediaError:
+        return ""

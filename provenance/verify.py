@@ -24,7 +24,7 @@ from clearmark.provenance.metadata import read_metadata
 
 if TYPE_CHECKING:
     from clearmark.provenance._pictures import Pixels
-    from clearmark.provenance.repository import KeptManifest, ManifestRepository
+    from clearmark.provenance.repository import KeptManifest, ManifestSource
     from clearmark.provenance.watermark import Found
 
     Extract = Callable[[Pixels], Sequence[Found]]
@@ -178,7 +178,7 @@ class Verifier:
     `timestamp_anchors_pem` are authorities that may vouch for time stamps only, `allowed_signers_pem` single
     signers that are trusted by themselves. `keys` are the watermark keys to try. `extract` replaces the
     watermark reader (by default every codec of this installation). `repository` is where the manifest of a
-    picture that lost its own is looked for.
+    picture that lost its own is looked for: a `ManifestRepository`, or a `ResolutionClient` of somebody's.
 
     Raises:
         UsageError: a trust list without a readable certificate.
@@ -192,7 +192,7 @@ class Verifier:
         allowed_signers_pem: bytes | None = None,
         keys: Sequence[bytes] = (),
         extract: Extract | None = None,
-        repository: ManifestRepository | None = None,
+        repository: ManifestSource | None = None,
     ) -> None:
         self._reader = CredentialReader(
             trust_anchors_pem,

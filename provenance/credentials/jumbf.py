@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from clearmark.core.errors import MediaError
 
-__all__ = ["Superbox", "count_manifests", "find_content", "superboxes"]
+__all__ = ["Superbox", "active_manifest", "active_only", "count_manifests", "find_content", "superboxes"]
 
 _MAX_BOXES = 10_000
 
@@ -44,6 +44,29 @@ def count_manifests(store: bytes) -> int:
     return sum(1 for outer in superboxes(store) for _ in superboxes(outer.content))
 
 
+def active_manifest(store: bytes) -> str:
+    """Return the label of the active manifest, the last of a store; empty where there is none.
+
+    Raises:
+        MediaError: when lengths do not fit.
+    """
+    labels = [inner.label for outer in superboxes(store) for inner in superboxes(outer.content)]
+    return labels[-1] if labels else ""
+
+
+def active_only(store: bytes) -> bytes:
+    """Return a store that holds the active manifest alone.
+
+    Raises:
+        MediaError: when lengths do not fit, or there is no manifest.
+    """
+    outer = next((body for kind, body in _boxes(store) if kind == b"jumb"), b"")
+    parts = list(_boxes(outer))
+    if len(parts) < 2 or parts[-1][0] != b"jumb":
+        raise MediaError("a store without a manifest")
+    return _box(b"jumb", _box(*parts[0]) + _box(*parts[-1]))
+
+
 def find_content(store: bytes, manifest: str, name: str) -> bytes | None:
     """Return the content of the first CBOR box of `name` in the manifest labelled `manifest`, or None."""
     for outer in superboxes(store):
@@ -54,6 +77,10 @@ def find_content(store: bytes, manifest: str, name: str) -> bytes | None:
                 if part.label == name:
                     return next((body for kind, body in _boxes(part.content) if kind == b"cbor"), None)
     return None
+
+
+def _box(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I4s", len(body) + 8, kind) + body
 
 
 def _rest(body: bytes) -> int:
