@@ -15,7 +15,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -330,13 +330,42 @@ def leakage(size: int, *, count: int, victims: int = 8) -> dict[str, Any]:
     return {"averaged": count, "subtracted_at_db": 40.0, "victims": victims, "still_read": left}
 
 
+UNMARKED_PLACES = (Path("/usr/share/backgrounds"), Path("/usr/share/openclipart/png"))
+"""Where Debian's mate-backgrounds, gnome-backgrounds and openclipart-png keep pictures that nobody marked."""
+
+
+def unmarked(count: int, *, size: int) -> Iterator[Pixels]:
+    """Yield pictures that were never marked: files at hand and crops of them by turns, then textures."""
+    places = list(UNMARKED_PLACES)
+    spec = find_spec("sklearn")
+    if spec is not None and spec.origin:
+        places.append(Path(spec.origin).parent / "datasets/images")
+    suffixes = {".png", ".jpg", ".jpeg", ".webp"}
+    files = [p for place in places for p in sorted(place.rglob("*")) if p.suffix.lower() in suffixes]
+    np.random.default_rng(7).shuffle(files)
+    given = 0
+    for path in files:
+        for _, whole in _loaded([path], 2 * size, 1):
+            for number, view in enumerate((scaled(whole, 0.5), cut(whole, 0.5, 0.2, 0.7))):
+                if given == count:
+                    return
+                # The second is a crop at full resolution, as a picture cut out of a larger one.
+                yield view if number == 0 or view.std() > 4 else jpeg(scaled(whole, 0.5), 50)
+                given += 1
+    for seed in range(count - given):
+        yield texture(size, seed)
+
+
 def false_accepts(count: int, *, size: int) -> dict[str, Any]:
-    """Read `count` generated pictures that were never marked, with every codec of the base install."""
-    accepted = 0
+    """Read `count` pictures and crops that were never marked, with every codec of the base install."""
+    accepted, read = 0, 0
     names = ("clearmark", "dwt-dct-svd")
-    for seed in range(count):
-        accepted += sum(get_codec(name, KEY).extract([texture(size, seed)])[0] is not None for name in names)
-    return {"pictures": count, "codecs": list(names), "accepted": accepted}
+    for picture in unmarked(count, size=size):
+        accepted += sum(get_codec(name, KEY).extract([picture])[0] is not None for name in names)
+        read += 1
+        if read % 50 == 0 and sys.stderr is not None:
+            print(f"{read} unmarked pictures read, {accepted} accepted", file=sys.stderr, flush=True)
+    return {"pictures": read, "codecs": list(names), "accepted": accepted}
 
 
 def main() -> None:
@@ -355,7 +384,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--attacks", nargs="*", default=list(ATTACKS), choices=list(ATTACKS))
     parser.add_argument("--rivagan", type=int, default=0, help="pictures for rivaGan, a minute each")
     parser.add_argument("--average", type=int, default=0, help="marked pictures to average (issue: 100)")
-    parser.add_argument("--unmarked", type=int, default=0, help="generated pictures to read without a mark")
+    parser.add_argument("--unmarked", type=int, default=0, help="pictures and crops without a mark to read")
     options = parser.parse_args(list(argv))
     # Times are of one processor, so that load and cores elsewhere do not change them.
     cv2.setNumThreads(1)
