@@ -1,0 +1,133 @@
+"""One probability from three kinds of evidence, and the threshold that a false-positive rate asks for."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+from clearmark.core.errors import UsageError
+
+__all__ = ["EVIDENCE", "Calibration", "calibrate", "interval", "needed", "probability", "signals"]
+
+EVIDENCE = ("hash", "cosine", "inliers", "share")
+"""The coordinates that the logistic model weighs, in its order; each grows with likeness."""
+
+_DISTANCE = 96.0
+
+
+def signals(*, distance: float, cosine: float, inliers: int, share: float) -> tuple[float, ...]:
+    """Return the evidence in the order of `EVIDENCE`, each in [0, 1] or close to it.
+
+    `distance` is of PDQ in bits; `inliers` and `share` (of the smaller common part) come from geometry.
+    """
+    return (
+        max(0.0, 1.0 - distance / _DISTANCE),
+        max(0.0, cosine),
+        math.log1p(max(0, inliers - 5)) / 4.0,
+        share,
+    )
+
+
+def probability(evidence: Sequence[float]) -> float:
+    """Return the probability that a picture with this evidence is a copy, by the fitted logistic model.
+
+    The weights are fitted at equal odds (`clearmark.benchmarks.copies --fit`); at other odds the threshold of
+    `calibrate`, not 0.5, is what a decision needs.
+    """
+    bias, weights = _model()
+    z = bias + sum(w * x for w, x in zip(weights, evidence, strict=True))
+    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, z))))
+
+
+@lru_cache(maxsize=1)
+def _model() -> tuple[float, tuple[float, ...]]:
+    document = json.loads((files("clearmark.guardrails") / "memorization" / "weights.json").read_bytes())
+    return float(document["bias"]), tuple(float(document["weights"][name]) for name in EVIDENCE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """A threshold and what is known of it: alarms among the negatives and the 95% interval of that rate.
+
+    `supported` says whether the negatives are enough to claim the target: the upper end is not above it.
+    `needed` is how many negatives without any alarm the claim takes.
+    """
+
+    threshold: float
+    target: float
+    negatives: int
+    alarms: int
+    low: float
+    high: float
+    needed: int
+
+    @property
+    def supported(self) -> bool:
+        """Whether the claim "at most `target`" holds with 95% confidence."""
+        return self.high <= self.target
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form, which the index stores."""
+        return {
+            "threshold": self.threshold,
+            "target_fpr": self.target,
+            "negatives": self.negatives,
+            "alarms": self.alarms,
+            "fpr_interval_95": [self.low, self.high],
+            "negatives_needed": self.needed,
+            "supported": self.supported,
+        }
+
+
+def calibrate(scores: Sequence[float], *, target: float) -> Calibration:
+    """Choose the lowest threshold at which at most `target` of the negatives' `scores` alarm.
+
+    Raises:
+        UsageError: no scores, or a target outside (0, 0.5).
+    """
+    if not 0.0 < target < 0.5 or not scores:
+        raise UsageError("calibrating needs negatives, and a false-positive rate between 0 and 0.5")
+    ordered = sorted(scores, reverse=True)
+    allowed = int(target * len(ordered))
+    # Just above the first score that must not alarm, and never where nothing was measured: below 0.5.
+    threshold = min(1 - 1e-6, max(0.5, ordered[allowed] + 1e-6 if allowed < len(ordered) else 0.5))
+    alarms = sum(score >= threshold for score in ordered)
+    low, high = interval(alarms, len(ordered))
+    return Calibration(
+        threshold=round(threshold, 7),
+        target=target,
+        negatives=len(ordered),
+        alarms=alarms,
+        low=low,
+        high=high,
+        needed=needed(target),
+    )
+
+
+def interval(hits: int, number: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of Clopper and Pearson (1934): one-sided from above where there was no hit."""
+    from scipy.stats import beta
+
+    if number <= 0:
+        return 0.0, 1.0
+    tail = (1 - level) / 2
+    if hits == 0:
+        return 0.0, float(1 - (1 - level) ** (1 / number))
+    low = float(beta.ppf(tail, hits, number - hits + 1))
+    high = 1.0 if hits == number else float(beta.ppf(1 - tail, hits + 1, number - hits))
+    return low, high
+
+
+def needed(target: float, *, level: float = 0.95) -> int:
+    """Return how many negatives, none of them alarming, the claim "at most `target`" takes."""
+    return math.ceil(math.log(1 - level) / math.log1p(-target))
+
+
+def fitted(bias: float, weights: Mapping[str, float]) -> bytes:
+    """Return the file `weights.json` of a fitted model."""
+    return (json.dumps({"bias": bias, "weights": dict(weights)}, indent=2) + "\n").encode()

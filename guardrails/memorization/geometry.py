@@ -1,0 +1,198 @@
+"""Retrieve, then verify: where in a picture a part of another one is, by SIFT and RANSAC, mirrored too.
+
+SIFT (Lowe 2004) with the square-root normalisation of Arandjelović and Zisserman (2012); an affine map is
+fitted by RANSAC. What both pictures show under that map is the mask, and its share of each says the kind.
+Time is bounded: sizes, key points and iterations are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from clearmark.core import Box
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["KINDS", "Features", "Region", "features", "locate"]
+
+KINDS = ("verbatim", "cropped", "part", "template")
+"""The whole, a cut-out of it, a part pasted elsewhere, the same layout with a changed part."""
+
+SIDE = 320
+_POINTS = 500
+_RATIO = 0.8
+_ERROR = 4.0
+_MOST = 0.8
+"""From this share on, something counts as the whole of a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Key points [n, 2] (x, y) in the picture at `scale`, unit descriptors [n, 128], and its luma there."""
+
+    points: NDArray[np.float32]
+    descriptors: NDArray[np.float32]
+    luma: NDArray[np.uint8]
+    scale: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """What a picture has in common with an item.
+
+    `inliers` counts distinct places that agree on one map; `of_query` and `of_item` are the shares of the two
+    pictures that are common. `mask` is bool [h, w] over the query, shrunk by `scale`; `box` is in its pixels.
+    """
+
+    kind: str
+    inliers: int
+    mirrored: bool
+    of_query: float
+    of_item: float
+    box: Box
+    scale: float
+    mask: NDArray[np.bool_] = field(repr=False)
+
+
+def features(pixels: NDArray[np.uint8]) -> Features:
+    """Find the key points of uint8 [height, width, 3]."""
+    import cv2
+    import numpy as np
+
+    scale = SIDE / max(pixels.shape[:2])
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    luma = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    luma = cv2.resize(luma, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    found, descriptors = cv2.SIFT.create(nfeatures=_POINTS, contrastThreshold=0.02).detectAndCompute(
+        luma, None
+    )
+    if descriptors is None or not len(found):
+        empty = np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32)
+        return Features(*empty, luma, scale)
+    points = np.array([point.pt for point in found[:_POINTS]], dtype=np.float32)
+    rows = descriptors[:_POINTS]
+    root = np.sqrt(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-9))
+    return Features(points, root.astype(np.float32), luma, scale)
+
+
+def locate(query: Features, mirror: Features, item: Features, *, least: int = 6) -> Region | None:
+    """Return what `query` shares with `item`; `mirror` holds the features of the flipped query.
+
+    None when fewer than `least` places agree.
+    """
+    best: tuple[int, bool, NDArray[np.float64]] | None = None
+    for mirrored, side in ((False, query), (True, mirror)):
+        found = _fit(side, item)
+        if found is not None and (best is None or found[0] > best[0]):
+            best = (found[0], mirrored, found[1])
+        if best is not None and best[0] >= 40:
+            break
+    if best is None or best[0] < least:
+        return None
+    inliers, mirrored, turn = best
+    return _region(mirror if mirrored else query, item, turn, inliers=inliers, mirrored=mirrored)
+
+
+def _fit(query: Features, item: Features) -> tuple[int, NDArray[np.float64]] | None:
+    import cv2
+    import numpy as np
+
+    if len(query.points) < 4 or len(item.points) < 4:
+        return None
+    likeness = query.descriptors @ item.descriptors.T
+    two = np.argpartition(-likeness, 1, axis=1)[:, :2]
+    values = np.take_along_axis(likeness, two, axis=1)
+    first = two[np.arange(len(two)), values.argmax(axis=1)]
+    near, far = (2 - 2 * values.max(axis=1)).clip(0), (2 - 2 * values.min(axis=1)).clip(1e-9)
+    keep = np.flatnonzero(near < _RATIO**2 * far)
+    if len(keep) < 4:
+        return None
+    start, end = item.points[first[keep]], query.points[keep]
+    turn, good = cv2.estimateAffine2D(
+        start, end, method=cv2.RANSAC, ransacReprojThreshold=_ERROR, maxIters=2000, confidence=0.995
+    )
+    if turn is None or not np.isfinite(turn).all():
+        return None
+    stretch = np.linalg.svd(turn[:, :2], compute_uv=False)
+    if (
+        np.linalg.det(turn[:, :2]) <= 0
+        or not 0.12 < stretch[1] <= stretch[0] < 8
+        or stretch[0] > 2.5 * stretch[1]
+    ):
+        return None
+    good = good.ravel().astype(bool)
+    # A repeated motif matches one place many times: only distinct places on both sides count.
+    places = min(len(np.unique((side[good] // 4).astype(int), axis=0)) for side in (start, end))
+    return places, turn
+
+
+def _region(
+    query: Features, item: Features, turn: NDArray[np.float64], *, inliers: int, mirrored: bool
+) -> Region:
+    import cv2
+    import numpy as np
+
+    height, width = query.luma.shape
+    moved = cv2.warpAffine(item.luma, turn, (width, height))
+    lies = cv2.warpAffine(np.full_like(item.luma, 255), turn, (width, height)) > 127
+    same = _alike(query.luma, moved, lies)
+    growth = max(abs(float(np.linalg.det(turn[:, :2]))), 1e-6)
+    item_area = item.luma.size * growth
+    of_query, of_item = same.sum() / same.size, min(1.0, same.sum() / item_area)
+    lies_query, lies_item = lies.sum() / lies.size, min(1.0, lies.sum() / item_area)
+    kind = _kind(of_query, of_item, lies_query, lies_item)
+    if mirrored:
+        same = np.ascontiguousarray(same[:, ::-1])
+    rows, columns = np.flatnonzero(same.any(axis=1)), np.flatnonzero(same.any(axis=0))
+    box = Box(0, 0, 0, 0)
+    if len(rows):
+        left, top = int(columns[0] / query.scale), int(rows[0] / query.scale)
+        right, bottom = int((columns[-1] + 1) / query.scale), int((rows[-1] + 1) / query.scale)
+        box = Box(left, top, max(1, right - left), max(1, bottom - top))
+    return Region(
+        kind=kind,
+        inliers=inliers,
+        mirrored=mirrored,
+        of_query=float(of_query),
+        of_item=float(of_item),
+        box=box,
+        scale=query.scale,
+        mask=same,
+    )
+
+
+def _kind(of_query: float, of_item: float, lies_query: float, lies_item: float) -> str:
+    if of_query >= _MOST and of_item >= _MOST:
+        return "verbatim"
+    if of_query >= _MOST:
+        return "cropped"
+    if lies_query >= _MOST and lies_item >= _MOST:
+        return "template"
+    return "part"
+
+
+def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8], within: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say where two aligned lumas show the same: their windows correlate, or both are flat and as bright."""
+    import cv2
+    import numpy as np
+
+    a, b = (cv2.GaussianBlur(x.astype(np.float32), (0, 0), 1.5) for x in (one, other))
+    window = (17, 17)
+    mean_a, mean_b = cv2.blur(a, window), cv2.blur(b, window)
+    var_a = (cv2.blur(a * a, window) - mean_a**2).clip(0)
+    var_b = (cv2.blur(b * b, window) - mean_b**2).clip(0)
+    both = cv2.blur(a * b, window) - mean_a * mean_b
+    correlate = both > 0.6 * np.sqrt(var_a * var_b) + 1e-6
+    difference = mean_a - mean_b
+    offset = float(np.median(difference[within])) if within.any() else 0.0
+    flat = (var_a < 64) & (var_b < 64) & (np.abs(difference - offset) < 25)
+    structured = (var_a >= 16) & (var_b >= 16)
+    same = ((correlate & structured) | flat) & within
+    kernel = np.ones((7, 7), np.uint8)
+    closed = cv2.morphologyEx(same.astype(np.uint8), cv2.MORPH_CLOSE, kernel)
+    opened = cv2.morphologyEx(closed, cv2.MORPH_OPEN, np.ones((9, 9), np.uint8))
+    out: NDArray[np.bool_] = (opened > 0) & within
+    return out
