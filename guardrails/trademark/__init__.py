@@ -1,4 +1,4 @@
-"""Marks and characters: brands by name, characters by name or description, styles of living artists."""
+"""Marks and characters: brands, logos, characters by name or looks, styles of living artists."""
 
 from clearmark.guardrails.trademark._brands import BrandGuard, BrandHit, find_brands
 from clearmark.guardrails.trademark._characters import (
@@ -7,13 +7,22 @@ from clearmark.guardrails.trademark._characters import (
     find_characters,
     find_styles,
 )
+from clearmark.guardrails.trademark._logos import LogoHit, LogoIndex, find_logos, logo_index
+from clearmark.guardrails.trademark._pictures import MarkGuard, TextReader, read_text
 
 __all__ = [
     "BrandGuard",
     "BrandHit",
     "CharacterGuard",
     "CharacterHit",
+    "LogoHit",
+    "LogoIndex",
+    "MarkGuard",
+    "TextReader",
     "find_brands",
     "find_characters",
+    "find_logos",
     "find_styles",
+    "logo_index",
+    "read_text",
 ]
