@@ -22,10 +22,13 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FRAME", "LogoHit", "LogoIndex", "find_logos", "frame", "logo_index", "regions"]
+__all__ = ["FRAME", "MARGIN", "LogoHit", "LogoIndex", "find_logos", "frame", "logo_index", "regions"]
 
 FRAME = 32
 """Side of the frame that masks are compared in."""
+
+MARGIN = 0.04
+"""How far above its threshold a mark must lie; the card says what it costs and what it spares."""
 
 _SIDE = 384
 _COLOURS = 6
@@ -160,7 +163,9 @@ def likenesses(rgb: NDArray[np.uint8], index: LogoIndex) -> tuple[list[Box], NDA
     return boxes, np.asarray(products.reshape(len(boxes), len(_ANGLES), -1).max(axis=1), dtype=np.float32)
 
 
-def find_logos(rgb: NDArray[np.uint8], index: LogoIndex | None = None, margin: float = 0.0) -> list[LogoHit]:
+def find_logos(
+    rgb: NDArray[np.uint8], index: LogoIndex | None = None, margin: float = MARGIN
+) -> list[LogoHit]:
     """Return the marks in a picture [height, width, 3], the clearest first, at most one a region."""
     used = index or logo_index()
     boxes, products = likenesses(rgb, used)
@@ -169,7 +174,10 @@ def find_logos(rgb: NDArray[np.uint8], index: LogoIndex | None = None, margin: f
         at = int(row.argmax())
         if row[at] >= 0:
             hit = LogoHit(
-                used.names[at], box, float(row[at] + used.limits[at] + margin), float(used.limits[at])
+                used.names[at],
+                box,
+                float(row[at] + used.limits[at] + margin),
+                float(used.limits[at]) + margin,
             )
             before = hits.get(hit.name)
             if before is None or before.likeness < hit.likeness:

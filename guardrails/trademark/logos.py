@@ -133,26 +133,43 @@ def _paste(photo: Any, mask: Any, draw: random.Random) -> Any:
 
 
 def _measure(icons: Path, photos: Path, count: int) -> dict[str, Any]:
+    """Return the rates by margin: alarms on two parts of the photographs, one to choose the margin on."""
     draw = random.Random(3)  # noqa: S311
     index = logo_index()
     rows = json.loads((icons / "data" / "simple-icons.json").read_bytes())
     clean = list(_photos(photos, 1, 8))
-    alarms = sum(bool(find_logos(photo, index)) for photo in clean)
-    found = right = 0
+    draw.shuffle(clean)
+    clean = clean[:count]
+    plain = [_excess(photo, index) for photo in clean]
+    pasted = []
     for row in draw.sample(rows, count):
         path = icons / "icons" / f"{row.get('slug') or _slug(row['title'])}.svg"
-        pasted = _paste(draw.choice(clean), _render(path, 256), draw)
-        hits = find_logos(pasted, index)
-        found += bool(hits)
-        right += any(hit.name == row["title"] for hit in hits)
+        picture = _paste(draw.choice(clean), _render(path, 256), draw)
+        pasted.append((row["title"], _excess(picture, index)))
+    middle = len(plain) // 2
     return {
         "marks in the index": len(index),
         "pasted": count,
-        "any mark found": found / count,
-        "the right mark found": right / count,
-        "photographs": len(clean),
-        "false alarms": alarms / max(1, len(clean)),
+        "photographs": len(plain),
+        "by margin": {
+            margin: {
+                "alarms where chosen": _over(plain[:middle], margin),
+                "alarms elsewhere": _over(plain[middle:], margin),
+                "any mark found": _over([found for _, found in pasted], margin),
+                "the right mark found": sum(found.get(name, -1.0) >= margin for name, found in pasted)
+                / count,
+            }
+            for margin in (0.0, 0.005, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06)
+        },
     }
+
+
+def _excess(photo: Any, index: LogoIndex) -> dict[str, float]:
+    return {hit.name: hit.likeness - hit.threshold for hit in find_logos(photo, index, margin=0.0)}
+
+
+def _over(found: list[dict[str, float]], margin: float) -> float:
+    return sum(any(value >= margin for value in one.values()) for one in found) / max(1, len(found))
 
 
 def main() -> None:
