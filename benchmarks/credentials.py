@@ -40,7 +40,8 @@ _PICTURES = {
     "image/gif": ("GIF", {}),
     "application/pdf": ("PDF", {}),
 }
-FORMATS = (*_PICTURES, "image/svg+xml", "audio/wav")
+_VIDEOS = {"video/mp4": ".mp4", "video/quicktime": ".mov"}
+FORMATS = (*_PICTURES, "image/svg+xml", *_VIDEOS, "audio/wav", "audio/mpeg")
 TAMPERS = ("content", "statement", "appended", "cut off", "other's manifest")
 
 
@@ -58,12 +59,33 @@ def sample(media_type: str, side: int, seed: int = 1) -> bytes:
             stream.setframerate(8000)
             stream.writeframes(rng.bytes(2 * side * side))
         return out.getvalue()
+    if media_type == "audio/mpeg":
+        # Frames of silence, 128 kbit/s at 44.1 kHz: 417 bytes each.
+        return (b"\xff\xfb\x90\x00" + bytes(413)) * max(8, side * side // 417) + bytes([seed])
+    if media_type in _VIDEOS:
+        return _video(_VIDEOS[media_type], side, rng)
     from PIL import Image
 
     coarse = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
     kind, options = _PICTURES[media_type]
     coarse.resize((side, side), Image.Resampling.BICUBIC).save(out, kind, **options)
     return out.getvalue()
+
+
+def _video(suffix: str, side: int, rng: np.random.Generator) -> bytes:
+    import tempfile
+    from pathlib import Path
+
+    import cv2
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"video{suffix}"
+        writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 5, (side, side))
+        for _ in range(5):
+            coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            writer.write(cv2.resize(coarse, (side, side)))
+        writer.release()
+        return path.read_bytes()
 
 
 def tampered(how: str, signed: bytes, store: bytes, other: bytes) -> bytes | None:
@@ -76,15 +98,16 @@ def tampered(how: str, signed: bytes, store: bytes, other: bytes) -> bytes | Non
         return signed + b"\x00tampered" * 4
     if how == "cut off":
         return signed[:-9]
+    changed = signed
     if how == "statement":
         changed = signed.replace(MARK_ID.encode(), MARK_ID[::-1].encode())
-        return None if changed == signed else changed
-    if how == "content":
-        return None if at < 0 else _touched(signed, at, at + len(store))
-    whole = signed.find(store)
-    if whole < 0 or len(other) != len(store):
-        return None
-    return signed[:whole] + other + signed[whole + len(store) :]
+    elif how == "content" and at < 0:  # a manifest in base64, in a file of text
+        changed = signed.replace(b'height="3"', b'height="4"', 1)
+    elif how == "content":
+        changed = _touched(signed, at, at + len(store))
+    elif len(other) == len(store):
+        changed = signed.replace(store, other)
+    return None if changed == signed else changed
 
 
 def _touched(signed: bytes, start: int, end: int) -> bytes:
