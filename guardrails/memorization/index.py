@@ -47,7 +47,8 @@ CREATE TABLE segment (name TEXT PRIMARY KEY, items INTEGER NOT NULL, rows INTEGE
                       sha256 TEXT NOT NULL, size INTEGER NOT NULL, pictures_size INTEGER NOT NULL);
 CREATE TABLE item (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, sha256 TEXT NOT NULL,
                    source TEXT NOT NULL, licence TEXT NOT NULL, creator TEXT NOT NULL, opt_out TEXT NOT NULL,
-                   segment TEXT NOT NULL, start INTEGER NOT NULL, length INTEGER NOT NULL, crc INTEGER NOT NULL,  # noqa: E501
+                   segment TEXT NOT NULL,
+                   start INTEGER NOT NULL, length INTEGER NOT NULL, crc INTEGER NOT NULL,
                    tombstone INTEGER NOT NULL DEFAULT 0);
 CREATE INDEX item_sha256 ON item (sha256);
 CREATE INDEX item_segment ON item (segment);
