@@ -9,6 +9,7 @@ from clearmark.sdk.cli import (
     check,
     data,
     generate,
+    index,
     ledger,
     mark,
     models,
@@ -55,4 +56,5 @@ app.add_typer(review.app, name="review", help="What waits for people, and what t
 app.command("report")(report.report)
 app.add_typer(models.app, name="models", help="The weights on record: what is used, under which licence.")
 app.add_typer(data.app, name="data", help="What models are trained on: import, audit, document, remove.")
+app.add_typer(index.app, name="index", help="What a model was trained on: is a picture a copy of it?")
 app.command("bench")(bench.bench)

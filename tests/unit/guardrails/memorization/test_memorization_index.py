@@ -168,7 +168,8 @@ def test_the_eight_hashes_are_those_of_the_turned_pictures():
     codes, _ = pdq_dihedral(pixels)
     for turned in (pixels, pixels[:, ::-1], pixels[::-1], np.rot90(pixels)):
         code = np.frombuffer(pdq(np.ascontiguousarray(turned)).bits, np.uint8)
-        # The sampling grid is not symmetric, so a turned picture differs a little; 31 bits is PDQ's own limit.
+        # The sampling grid is not symmetric, so a turned picture differs a little;
+        # 31 bits is PDQ's own limit.
         assert np.bitwise_count(codes ^ code).sum(axis=1).min() <= 31
 
 
