@@ -130,7 +130,8 @@ def query(
             elif check.memorized:
                 best = check.matches[0]
                 say(
-                    f"{path}: {best.kind} of {best.item.key} ({best.item.licence or 'no licence'}), {best.score:.3f}"
+                    licence=best.item.licence
+                    or f"no licence{path}: {best.kind} of {best.item.key} ({licence}), {best.score:.3f}"
                 )
             else:
                 say(f"{path}: none, {check.score:.3f}")
