@@ -129,10 +129,8 @@ def query(
                 )
             elif check.memorized:
                 best = check.matches[0]
-                say(
-                    licence=best.item.licence
-                    or f"no licence{path}: {best.kind} of {best.item.key} ({licence}), {best.score:.3f}"
-                )
+                rights = best.item.licence or "no licence"
+                say(f"{path}: {best.kind} of {best.item.key} ({rights}), {best.score:.3f}")
             else:
                 say(f"{path}: none, {check.score:.3f}")
     return worst
