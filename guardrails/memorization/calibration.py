@@ -34,10 +34,10 @@ def signals(*, distance: float, cosine: float, inliers: int, share: float) -> tu
 
 
 def probability(evidence: Sequence[float]) -> float:
-    """Return the probability that a picture with this evidence is a copy, by the fitted logistic model.
+    """Return the probability that a picture with this evidence is a copy, by a logistic model.
 
-    The weights are fitted at equal odds (`clearmark.benchmarks.copies --fit`); at other odds the threshold of
-    `calibrate`, not 0.5, is what a decision needs.
+    The weights are set by hand, not fitted: read it as a ranking, and take the threshold of `calibrate` for
+    decisions.
     """
     bias, weights = _model()
     z = bias + sum(w * x for w, x in zip(weights, evidence, strict=True))
