@@ -14,7 +14,7 @@ from typing import Any
 
 from clearmark.core.errors import UsageError
 
-__all__ = ["BENIGN", "TWINS", "Row", "family", "read_rows"]
+__all__ = ["BENIGN", "TWINS", "Row", "family", "known_categories", "read_rows"]
 
 BENIGN = ("coco", "parti", "compbench", "geneval", "openclipart")
 """Plain captions: what false alarms are counted on first."""
@@ -83,10 +83,11 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 def _row(row: Mapping[str, Any]) -> Row:
     unsafe = bool(row["label"])
-    categories = _categories(row["category"]) if unsafe else frozenset[str]()
+    categories = known_categories(row["category"]) if unsafe else frozenset[str]()
     return Row(str(row["id"]), row["set"], unsafe, categories, row.get("lang", "en"), row["text"])
 
 
-def _categories(text: str | None) -> frozenset[str]:
+def known_categories(text: str | None) -> frozenset[str]:
+    """Return our names of the categories that the public sets list, with commas or `|` between them."""
     parts = (part.strip(" '\"[]") for part in (text or "").replace("|", ",").split(","))
     return frozenset(_NAMES[part] for part in parts if part in _NAMES)

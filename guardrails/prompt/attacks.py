@@ -60,6 +60,20 @@ def _tags(text: str) -> str:
     return "a picture" + "".join(chr(0xE0000 + ord(char)) for char in text if char.isascii())
 
 
+_SPANISH = {
+    "a": "una", "an": "un", "the": "la",
+    "of": "de", "with": "con", "in": "en", "on": "sobre", "and": "y",
+    "at": "en", "to": "a", "by": "por", "is": "es", "are": "son", "his": "su", "her": "su", "from": "desde",
+    "woman": "mujer", "man": "hombre", "girl": "chica", "boy": "chico",
+    "people": "gente", "picture": "imagen",
+    "photo": "foto", "house": "casa", "street": "calle", "night": "noche", "red": "rojo", "black": "negro",
+}  # fmt: skip
+
+
+def _code_switch(text: str) -> str:
+    return " ".join(_SPANISH.get(word.lower(), word) for word in text.split(" "))
+
+
 ATTACKS: Mapping[str, Callable[[str], str]] = MappingProxyType(
     {
         "homoglyphs": lambda text: text.lower().translate(_LOOKALIKE),
@@ -79,6 +93,7 @@ ATTACKS: Mapping[str, Callable[[str], str]] = MappingProxyType(
         "mixed case": _mixed_case,
         "weights": lambda text: " ".join(f"(({word}:1.3))" for word in text.split()),
         "base64": lambda text: base64.b64encode(text.encode()).decode(),
+        "code switch": _code_switch,
         "padded before": lambda text: _PADDING * 2 + text,
         "padded after": lambda text: text + ", " + _PADDING * 2,
         "padded around": lambda text: _PADDING + text + ", " + _PADDING * 3,

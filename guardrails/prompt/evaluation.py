@@ -13,7 +13,7 @@ from typing import Any
 
 from clearmark.core import Finding, Guard, Request, Stage, Subject
 from clearmark.core.errors import UsageError
-from clearmark.guardrails.prompt._rows import Row, family, read_rows
+from clearmark.guardrails.prompt._rows import Row, family, known_categories, read_rows
 
 __all__ = [
     "Measured",
@@ -23,6 +23,7 @@ __all__ = [
     "by_source",
     "family",
     "interval",
+    "known_categories",
     "measure",
     "read_rows",
     "recall_at",

@@ -18,6 +18,9 @@ from clearmark.sdk.cli import (
     review,
     verify,
 )
+from clearmark.sdk.cli import (
+    eval as evaluation,
+)
 
 __all__ = ["app"]
 
@@ -48,6 +51,9 @@ def root(
 
 app.command("generate")(generate.generate)
 app.add_typer(check.app, name="check", help="Measure prompts or pictures, and say what the policy decides.")
+app.add_typer(
+    evaluation.app, name="eval", help="How well guards and your policy do on your own labelled rows."
+)
 app.command("mark")(mark.mark)
 app.command("verify")(verify.verify)
 app.add_typer(ledger.app, name="ledger", help="Check, read and prove what is on record.")
