@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +134,18 @@ class Custody(Reading, ABC):
         """
         return reconcile_store(self._store, since=since, until=until, grace_s=grace_s, terminal=terminal)
 
-    def export(self, path: str | Path, **chosen: Any) -> Recorded:
-        """Write events with their proofs to a JSON Lines file, and record that it was done.
+    def record_read(self, what: Mapping[str, Any], *, by: str, events: int) -> Recorded:
+        """Record that a person read `events` events: `what` says how they were chosen."""
+        chosen = {name: value for name, value in what.items() if value is not None}
+        body = {"by": by, "chosen": chosen, "events": events}
+        return self.append([Event(kind="ledger.read", request_id=uuid7(), body=body)])[0]
 
-        `chosen` is what `events` takes. `verify_export`, or the standalone verifier, checks the file without
-        the ledger. The recorded event holds the digest of the file, the number of events and the tree size.
+    def export(self, path: str | Path, *, by: str = "", **chosen: Any) -> Recorded:
+        """Write events with their proofs to a JSON Lines file, and record that it was done, and by whom.
+
+        The file is made with mode 0600 and durable before the record is. `chosen` is what `events` takes.
+        `verify_export`, or the standalone verifier, checks the file without the ledger. The recorded event
+        holds the digest of the file, the number of events and the tree size.
         """
         head = self.checkpoint()
         tree = self._writer.tree
@@ -145,7 +153,8 @@ class Custody(Reading, ABC):
         seal = hashlib.sha256()
         count = -2
         try:
-            with Path(path).open("w", encoding="utf-8", newline="\n") as stream:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
                 lines = export_lines(
                     chosen_events, head=head, tree=tree, verifier_key=self._signer.verifier_key
                 )
@@ -153,9 +162,18 @@ class Custody(Reading, ABC):
                     stream.write(line)
                     seal.update(line.encode())
                     count += 1
+                stream.flush()
+                os.fsync(stream.fileno())
         except OSError as exc:
             raise LedgerError(f"the export {path} cannot be written: {exc.strerror}") from exc
-        body = {"events": count, "tree_size": head.size, "root": head.root, "sha256": seal.hexdigest()}
+        body: dict[str, Any] = {
+            "events": count,
+            "tree_size": head.size,
+            "root": head.root,
+            "sha256": seal.hexdigest(),
+        }
+        body["chosen"] = {name: value for name, value in chosen.items() if value is not None}
+        body["by"] = by
         event = Event(kind="ledger.exported", request_id=uuid7(), body=body)
         return self.append([event])[0]
 

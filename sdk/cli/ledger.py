@@ -10,13 +10,17 @@ from typing import Annotated, Any
 
 import typer
 
-from clearmark.core.errors import LedgerError, UsageError
-from clearmark.sdk.cli._console import command, emit, out, say, table
+from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable, UsageError
+from clearmark.sdk.cli import _ledger_keeping as keeping
+from clearmark.sdk.cli._console import command, emit, err, out, say, table
 from clearmark.sdk.cli._options import HomeOption, JsonOption
 
 __all__ = ["app", "open_for_reading"]
 
 app = typer.Typer(no_args_is_help=True)
+app.command("export")(keeping.export)
+app.command("reconcile")(keeping.reconcile)
+app.add_typer(keeping.holds, name="hold", help="Legal holds: what may neither be pruned nor erased.")
 
 
 def open_for_reading(home: Path | None) -> Any:
@@ -62,10 +66,11 @@ def show(
     mark: Annotated[str | None, typer.Option("--mark", help="Events that a mark id leads to.")] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Events of one kind.")] = None,
     limit: Annotated[int, typer.Option("--limit", help="How many of the latest events.")] = 20,
+    by: keeping.ByOption = None,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
-    """Show events: one in full, or a list."""
+    """Show events: one in full, or a list. That they were read goes on record."""
     with open_for_reading(home) as ledger:
         if event is not None:
             stored = [ledger.get(event)]
@@ -75,9 +80,12 @@ def show(
             stored = list(ledger.find_request(request))
         else:
             stored = list(deque(ledger.events(kind=kind), maxlen=limit))
+        if stored:
+            what = {"event": event, "request": request, "mark": mark, "kind": kind}
+            _record_read(ledger, what, by=keeping.operator(by), events=len(stored))
     if not stored or stored[0] is None:
         raise LedgerError("no such event on record", hint="clearmark ledger show lists the latest")
-    documents = [json.loads(item.envelope) for item in stored]
+    documents = [_document(item) for item in stored]
     if json_:
         for item, document in zip(stored, documents, strict=True):
             emit({"seq": item.seq, "leaf_hash": item.leaf_hash, **document})
@@ -104,6 +112,23 @@ def show(
     return 0
 
 
+def _document(item: Any) -> dict[str, Any]:
+    """Return an event as it is on record; of a pruned one, what is left of it."""
+    if not item.pruned:
+        document: dict[str, Any] = json.loads(item.envelope)
+        return document
+    kept = ("event_id", "kind", "request_id", "tenant", "ts_us")
+    return {**{name: getattr(item, name) for name in kept}, "body": {}, "pruned": item.pruned}
+
+
+def _record_read(ledger: Any, what: dict[str, str | None], *, by: str, events: int) -> None:
+    try:
+        ledger.record_read(what, by=by, events=events)
+    except (LedgerTampered, LedgerUnavailable) as error:
+        # What is damaged has to be looked at all the same.
+        err().print(f"not on record that this was read: {error}", markup=False)
+
+
 @app.command("prove")
 @command
 def prove(
@@ -123,8 +148,6 @@ def prove(
     elif out_file is None:
         typer.echo(receipt.text, nl=not receipt.text.endswith("\n"))
     if not json_:
-        from clearmark.sdk.cli._console import err
-
         err().print(f"check it with: python verify_standalone.py RECEIPT --key '{key}'", markup=False)
     return 0
 
