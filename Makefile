@@ -5,18 +5,21 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 DEMO   := out/demo
 PROMPT ?= a red apple
+# Minutes of each of the three trainings of `reference-model`, and further options of the training.
+MINUTES ?= 100
+TRAIN  ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help venv demo test check lint format type floors unit docs wheel clean postgres
+.PHONY: reference-model help venv demo test check lint format type floors unit docs wheel clean postgres
 
 help:
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 venv: $(STAMP) ## the environment in .venv, with every extra
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -c constraints.txt -e ".[local,postgres,dev]"
+	$(BIN)/pip install -q -c constraints.txt -e ".[local,postgres,faces,memorization,dev]"
 	@# invisible-watermark asks for opencv-python, which overwrites the files of opencv-python-headless; it runs
 	@# on either. Its other requirements (torch, PyWavelets, numpy, Pillow) are there already.
 	$(BIN)/pip install -q -c constraints.txt --no-deps invisible-watermark
@@ -47,6 +50,12 @@ type: $(STAMP) ## mypy, strict
 
 floors: $(STAMP) ## which room may import which
 	$(BIN)/lint-imports
+
+reference-model: $(STAMP) ## train the model that ships from the Debian packages; goes on where it was cut off
+	CLEARMARK_HOME=out/reference $(BIN)/clearmark data add openclipart
+	CLEARMARK_HOME=out/reference $(BIN)/clearmark data audit --json > out/reference/audit.jsonl
+	$(BIN)/python -m clearmark.generation.reference.train --denied out/reference/audit.jsonl \
+		--cache out/reference/cache --minutes $(MINUTES) --record $(TRAIN)
 
 unit: $(STAMP) ## the quick tests alone
 	$(BIN)/pytest -q tests/unit tests/contract

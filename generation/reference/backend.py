@@ -24,7 +24,7 @@ class ReferenceGenerator:
     """Makes clip art of 256x256 pixels. The weights are read once in a process, at the first use."""
 
     name = "reference"
-    defaults = Defaults(width=256, height=256, steps=20, guidance=3.0)
+    defaults = Defaults(width=256, height=256, steps=20, guidance=5.0)
     limits = Limits(multiple=16, smallest=128, largest=512, most_steps=200)
     _run_lock = threading.Lock()
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -68,6 +68,14 @@ class Dataset:
         marks = [hashlib.sha256(item.path.encode()).digest()[0] < 5 for item in self.items]
         return np.array(marks, dtype=bool)
 
+    def without(self, denied: Collection[str]) -> Dataset:
+        """Leave out the items whose paths are in `denied`; they are counted in `skipped`."""
+        kept = np.array([item.path not in denied for item in self.items], dtype=bool)
+        pictures = self.pictures[kept]
+        items = tuple(item for item, keep in zip(self.items, kept, strict=True) if keep)
+        skipped = {**self.skipped, "denied by the data policy": int((~kept).sum())}
+        return Dataset(pictures, items, skipped, _digest(pictures, items))
+
     def save(self, folder: Path) -> None:
         """Write `pictures.npy` and `items.json` into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,6 +120,12 @@ def build(png: Path, svg: Path, *, side: int = 256, workers: int = 2, limit: int
     items = tuple(item for (_, item), keep in zip(kept, first, strict=True) if keep)
     pictures = pictures[first]
     return Dataset(pictures, items, dict(skipped), _digest(pictures, items))
+
+
+def read_denied(audit: Path) -> frozenset[str]:
+    """Return the keys of the items that `clearmark data audit --json` denied, from what it printed."""
+    rows = (json.loads(line) for line in audit.read_text(encoding="utf-8").splitlines() if line)
+    return frozenset(row["key"] for row in rows if row.get("allowed") is False)
 
 
 def first_of_copies(pictures: npt.NDArray[np.uint8], rms: float = _NEAR_COPY_RMS) -> npt.NDArray[np.bool_]:

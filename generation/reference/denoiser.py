@@ -106,7 +106,9 @@ def velocity_losses(
     kept = alphas[times][:, None, None, None]
     noisy = kept.sqrt() * clean + (1 - kept).sqrt() * noise
     wanted = kept.sqrt() * noise - (1 - kept).sqrt() * clean
-    made = unet(noisy, times, text, return_dict=False)[0]
+    # Processors with bfloat16 instructions take a step in about half the time; the errors stay in float32.
+    with torch.autocast("cpu", torch.bfloat16, enabled=torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        made = unet(noisy, times, text, return_dict=False)[0].float()
     errors = (made - wanted).square().mean(dim=(1, 2, 3))
     ratio = alphas[times] / (1 - alphas[times]) + 1
     weighted = errors * ratio.clamp(max=MIN_SNR_GAMMA) / ratio

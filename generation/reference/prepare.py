@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from clearmark.generation.reference.autoencoder import encode_all, new_autoencoder, normalise
@@ -49,6 +50,20 @@ def encode_pictures(data: Dataset, checkpoint: Path, target: Path) -> None:
     mirrored[flips] = encode_all(vae, data.pictures[flips.numpy()][:, :, ::-1]).float()
     vae.save_pretrained(target.parent / "vae")
     _save({"plain": plain.half(), "mirrored": mirrored.half(), "flips": flips}, target)
+
+
+def encode_pictures_again(data: Dataset, folder: Path, target: Path) -> None:
+    """Encode with the autoencoder of an exported `folder`, which brings latents to 0 and 1 by itself."""
+    if target.exists():
+        return
+    vae = AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
+    vae = vae.eval().to(memory_format=torch.channels_last)
+    plain = encode_all(vae, data.pictures)
+    mirrored = plain.clone()
+    flips = torch.tensor([item.flip for item in data.items])
+    mirrored[flips] = encode_all(vae, data.pictures[flips.numpy()][:, :, ::-1])
+    vae.save_pretrained(target.parent / "vae")
+    _save({"plain": plain, "mirrored": mirrored, "flips": flips}, target)
 
 
 def load_prepared(data: Dataset, folder: Path) -> Prepared:

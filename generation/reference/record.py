@@ -18,6 +18,7 @@ from clearmark.generation.reference.denoiser import Latents, validation_loss
 from clearmark.generation.reference.loop import History, read_history
 from clearmark.generation.reference.prepare import Prepared
 
+_STAGES = ("autoencoder", "denoiser", "decoder")
 _PACKAGES = ("torch", "diffusers", "transformers", "numpy", "pillow")
 
 
@@ -29,8 +30,13 @@ def write_record(
     prepared: Prepared,
     vae: AutoencoderKL,
     unet: UNet2DConditionModel,
+    start: Path | None = None,
 ) -> None:
-    """Write data, steps, minutes, versions and losses to `target`, held-out pictures measured apart."""
+    """Write data, steps, minutes, versions and losses to `target`, held-out pictures measured apart.
+
+    `start` is the exported folder that the training went on from: the stages of its record stay on record.
+    """
+    earlier = _earlier(start)
     held_out = data.held_out()
     count = int(held_out.sum())
     seen = np.flatnonzero(~held_out)[:: max(1, int((~held_out).sum()) // count)][:count]
@@ -43,7 +49,7 @@ def write_record(
             "digest": f"sha256:{data.digest}",
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        "stages": {name: _stage(cache / f"{name}.pt") for name in ("autoencoder", "denoiser", "decoder")},
+        "stages": {name: _stage(cache / f"{name}.pt", earlier.get(name)) for name in _STAGES},
         "redrawing_error": {
             "unit": "mean absolute error of a pixel, out of 255",
             "seen": round(_redrawing_error(vae, data.pictures[seen]), 2),
@@ -58,9 +64,16 @@ def write_record(
     target.write_text(json.dumps(body, indent=2) + "\n", encoding="utf-8")
 
 
-def _stage(checkpoint: Path) -> dict[str, Any] | None:
+def _earlier(start: Path | None) -> dict[str, Any]:
+    if start is None:
+        return {}
+    body = json.loads((start / "training.json").read_text(encoding="utf-8"))
+    return dict(body["stages"])
+
+
+def _stage(checkpoint: Path, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
     if not checkpoint.exists():
-        return None
+        return earlier
     history: History = read_history(checkpoint)
     rounded = [{name: round(value, 4) for name, value in row.items()} for row in history.losses]
     return {
@@ -68,6 +81,7 @@ def _stage(checkpoint: Path) -> dict[str, Any] | None:
         "minutes": round(history.seconds / 60, 1),
         "first": rounded[0] if rounded else {},
         "last": rounded[-1] if rounded else {},
+        **({"went_on_from": earlier} if earlier else {}),
     }
 
 

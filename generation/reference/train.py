@@ -23,17 +23,22 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file
 
 from clearmark.generation.reference import contact_sheet
 from clearmark.generation.reference.autoencoder import autoencoder_step, decoder_step, new_autoencoder
 from clearmark.generation.reference.catalogue import write_catalogue
-from clearmark.generation.reference.data import Dataset, build
+from clearmark.generation.reference.data import Dataset, build, read_denied
 from clearmark.generation.reference.denoiser import denoiser_step, new_denoiser, new_scheduler
 from clearmark.generation.reference.loop import Budget, History, Trainer, in_processes, load_average
 from clearmark.generation.reference.pipeline import save_pipeline
-from clearmark.generation.reference.prepare import embed_captions, encode_pictures, load_prepared
+from clearmark.generation.reference.prepare import (
+    embed_captions,
+    encode_pictures,
+    encode_pictures_again,
+    load_prepared,
+)
 from clearmark.generation.reference.record import write_record
 
 COLLECTION = Path("/usr/share/openclipart")
@@ -75,7 +80,10 @@ def make_data(options: argparse.Namespace) -> None:
     """Decode the collection, unless that was done."""
     folder = options.cache / "data"
     if not (folder / "items.json").exists():
-        build(options.collection / "png", options.collection / "svg").save(folder)
+        data = build(options.collection / "png", options.collection / "svg")
+        if options.denied is not None:
+            data = data.without(read_denied(options.denied))
+        data.save(folder)
 
 
 def train_autoencoder(options: argparse.Namespace) -> None:
@@ -102,19 +110,27 @@ def make_captions(options: argparse.Namespace) -> None:
 def make_latents(options: argparse.Namespace) -> None:
     """Encode the pictures, unless that was done."""
     data = Dataset.load(options.cache / "data")
-    encode_pictures(data, options.cache / "autoencoder.pt", options.cache / "latents.safetensors")
+    target = options.cache / "latents.safetensors"
+    checkpoint = options.cache / "autoencoder.pt"
+    if options.start is not None and not checkpoint.exists():
+        encode_pictures_again(data, options.start / "vae", target)
+    else:
+        encode_pictures(data, checkpoint, target)
 
 
 def train_denoiser(options: argparse.Namespace) -> None:
     """Train the denoiser for `--minutes`, or go on with it."""
     prepared = load_prepared(Dataset.load(options.cache / "data"), options.cache)
     unet = new_denoiser()
+    if options.start is not None:
+        unet.load_state_dict(UNet2DConditionModel.from_pretrained(options.start / "unet").state_dict())
+    unet = unet.to(memory_format=torch.channels_last)
     budget = Budget(
         steps=options.steps,
         seconds=options.minutes * 60,
         learning_rate=options.rate or 8e-4,
         warmup_steps=200,
-        ema=0.998,
+        ema=0.999,
     )
     trainer = Trainer(unet, budget, options.cache / "denoiser.pt", every=options.every)
     step = denoiser_step(unet, prepared.train, batch=options.batch or 12, seed=_own_seed(options))
@@ -162,6 +178,7 @@ def export(options: argparse.Namespace) -> None:
             prepared=prepared,
             vae=vae.eval(),
             unet=unet,
+            start=options.start,
         )
     save_pipeline(options.out, vae, unet, new_scheduler())
     write_catalogue(options.out)
@@ -192,6 +209,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/clearmark/reference")
     parser.add_argument("--collection", type=Path, default=COLLECTION)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights", help="for `export`")
+    parser.add_argument(
+        "--denied", type=Path, help="items that `data` leaves out: what `clearmark data audit --json` printed"
+    )
+    parser.add_argument(
+        "--start", type=Path, help="an exported folder whose autoencoder is kept and whose denoiser goes on"
+    )
     parser.add_argument("--every", type=int, default=50, help="steps per line of the record")
     parser.add_argument(
         "--record", action="store_true", help="`export` measures losses and writes training.json"

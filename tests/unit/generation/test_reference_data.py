@@ -1,6 +1,7 @@
 """From a clip-art collection to training pictures with captions: hostile files, captions, near copies."""
 
 import contextlib
+import json
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 
 from clearmark.generation.reference.captions import MAX_WORDS, captions_of, keywords_of, kind_of, subject_of
 from clearmark.generation.reference.colours import main_colours
-from clearmark.generation.reference.data import Dataset, build, first_of_copies
+from clearmark.generation.reference.data import Dataset, Item, build, first_of_copies, read_denied
 from clearmark.generation.reference.dublin_core import DublinCore, UnreadableMetadata, parse_dublin_core
 from clearmark.generation.reference.pictures import UnusablePicture, load_square
 
@@ -151,3 +152,24 @@ def test_a_collection_becomes_a_dataset_that_can_be_read_again(tmp_path):
     assert read.digest == made.digest
     assert (read.pictures == made.pictures).all()
     assert read.items == made.items
+
+
+def test_what_the_data_policy_denies_is_left_out_and_counted(tmp_path):
+    rows = [
+        {"key": "animals/a.png", "allowed": True},
+        {"key": "animals/b.png", "allowed": False, "rule": "duplicate"},
+        {"summary": {"denied": 1}},
+    ]
+    audit = tmp_path / "audit.jsonl"
+    audit.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    denied = read_denied(audit)
+    assert denied == {"animals/b.png"}
+    items = tuple(
+        Item(f"animals/{name}.png", name, "somebody", "", (name,), flip=True, weight=1.0) for name in "abc"
+    )
+    whole = Dataset(np.arange(3 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 4, 4, 3), items, {"x": 1}, "d")
+    left = whole.without(denied)
+    assert [item.title for item in left.items] == ["a", "c"]
+    assert np.array_equal(left.pictures, whole.pictures[[0, 2]])
+    assert left.skipped == {"x": 1, "denied by the data policy": 1}
+    assert left.digest != whole.digest
