@@ -58,7 +58,15 @@ def guard_names() -> tuple[str, ...]:
 
 
 def _shipped() -> dict[str, Callable[[], Guard]]:
+    from clearmark.guardrails.likeness import PeopleGuard
     from clearmark.guardrails.output import NudityGuard
     from clearmark.guardrails.prompt import PromptGuard
+    from clearmark.guardrails.trademark import BrandGuard, CharacterGuard
 
-    return {"prompt": PromptGuard, "nudity": NudityGuard}
+    return {
+        "prompt": PromptGuard,
+        "people": PeopleGuard,
+        "brands": BrandGuard,
+        "characters": CharacterGuard,
+        "nudity": NudityGuard,
+    }

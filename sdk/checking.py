@@ -10,6 +10,8 @@ from clearmark.core import Asset, Guard, Observation, Request, Stage, Subject, T
 from clearmark.sdk.results import Check
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from clearmark.policies import Inputs, Policy
 
 __all__ = ["GUARD_TIMEOUT_S", "Checker", "Decision"]
@@ -47,14 +49,27 @@ class Checker:
 
     @classmethod
     def from_policy(
-        cls, policy: str | Policy = "default", *, guards: Sequence[Guard] | None = None
+        cls,
+        policy: str | Policy = "default",
+        *,
+        guards: Sequence[Guard] | None = None,
+        training_index: Path | None = None,
     ) -> Checker:
-        """Load a policy file or shipped profile, with the default guards unless others are given."""
+        """Load a policy file or shipped profile, with the default guards unless others are given.
+
+        With `training_index`, pictures are also compared with what the model was trained on.
+        """
         from clearmark.guardrails import default_guards
         from clearmark.policies import Policy
 
         loaded = policy if isinstance(policy, Policy) else Policy.load(policy)
-        return cls(policy=loaded, guards=tuple(default_guards() if guards is None else guards))
+        if guards is None:
+            guards = default_guards()
+            if training_index is not None:
+                from clearmark.guardrails.memorization import MemorizationGuard
+
+                guards = (*guards, MemorizationGuard(training_index))
+        return cls(policy=loaded, guards=tuple(guards))
 
     def observe(self, subjects: Sequence[Subject]) -> list[Observation]:
         """Run the guards of each subject's stage; faults and timeouts come back as failures."""

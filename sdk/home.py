@@ -127,6 +127,16 @@ class Home:
             raise KeyUnavailable(f"key {path}: {exc.strerror}", hint=f"chmod 600 {path}") from exc
 
     @property
+    def training_index(self) -> Path:
+        """Where the index of the training data lies that pictures are compared with, if there is one."""
+        return self.path / "training.index"
+
+    @property
+    def trust_lists(self) -> list[Path]:
+        """The PEM files of further authorities whose Content Credentials are trusted."""
+        return sorted((self.path / "trust").glob("*.pem"))
+
+    @property
     def ledger_key(self) -> bytes:
         """The PEM of the ledger's signing key."""
         return self.key(_LEDGER_KEY)

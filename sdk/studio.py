@@ -84,8 +84,12 @@ class Studio:
         from clearmark.sdk.verifying import Inspector
 
         holder = PolicyHolder(policy) if isinstance(policy, str) else None
-        checker = Checker.from_policy(holder.current if holder else policy, guards=guards)
         place = home if isinstance(home, Home) else Home.locate(home)
+        checker = Checker.from_policy(
+            holder.current if holder else policy,
+            guards=guards,
+            training_index=place.training_index if place.training_index.exists() else None,
+        )
         place.ensure()
         ledger = open_ledger(place)
         try:

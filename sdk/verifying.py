@@ -31,11 +31,17 @@ class Inspector:
 
     @classmethod
     def from_home(cls, home: Home, *, ledger: Ledger | None, trust: bytes = b"") -> Inspector:
-        """Trust the state folder's own authority, and whatever `trust` (PEM) adds."""
+        """Trust the state folder's own authority, the lists added to it, and whatever `trust` (PEM) adds."""
         from clearmark.provenance import ManifestRepository, Verifier
 
         repository = ManifestRepository(home.manifests) if home.manifests.exists() else None
-        anchors = (home.trust_anchors if home.exists else b"") + b"\n" + trust
+        anchors = b"\n".join(
+            (
+                home.trust_anchors if home.exists else b"",
+                *(path.read_bytes() for path in home.trust_lists),
+                trust,
+            )
+        )
         return cls(
             verifier=Verifier(
                 anchors if anchors.strip() else None,

@@ -16,6 +16,7 @@ from clearmark.sdk.cli import (
     policy,
     report,
     review,
+    trust,
     verify,
 )
 from clearmark.sdk.cli import (
@@ -63,4 +64,5 @@ app.command("report")(report.report)
 app.add_typer(models.app, name="models", help="The weights on record: what is used, under which licence.")
 app.add_typer(data.app, name="data", help="What models are trained on: import, audit, document, remove.")
 app.add_typer(index.app, name="index", help="What a model was trained on: is a picture a copy of it?")
+app.add_typer(trust.app, name="trust", help="Whose Content Credentials are trusted.")
 app.command("bench")(bench.bench)

@@ -18,7 +18,7 @@ from clearmark.sdk.cli._console import command, emit, say, table
 from clearmark.sdk.cli._options import HomeOption, JsonOption
 from clearmark.sdk.home import Home
 
-__all__ = ["OFFICIAL", "app", "trusted_pem"]
+__all__ = ["OFFICIAL", "app"]
 
 app = typer.Typer(no_args_is_help=True, help="Whose Content Credentials are trusted: list, update, add.")
 
@@ -27,15 +27,6 @@ OFFICIAL = "https://raw.githubusercontent.com/c2pa-org/conformance-public/main/t
 
 _MAX_BYTES = 8 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-def trusted_pem(home: Home) -> bytes:
-    """Return all certificates that were added to the state folder, PEM; empty where there are none."""
-    return b"\n".join(path.read_bytes() for path in _files(home))
-
-
-def _files(home: Home) -> list[Path]:
-    return sorted((home.path / "trust").glob("*.pem"))
 
 
 @app.command("list")
@@ -51,7 +42,7 @@ def list_(home: HomeOption = None, json_: JsonOption = False) -> int:
             "expires": anchor.expires.date().isoformat(),
             "sha256": anchor.sha256,
         }
-        for path in _files(Home.locate(home))
+        for path in Home.locate(home).trust_lists
         for anchor in anchors_of(path.read_bytes())
     ]
     if json_:

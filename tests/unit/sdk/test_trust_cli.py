@@ -11,8 +11,12 @@ import pytest
 from typer.testing import CliRunner
 
 from clearmark.provenance import make_development_ca
-from clearmark.sdk.cli.trust import app, trusted_pem
+from clearmark.sdk.cli.trust import app
 from clearmark.sdk.home import Home
+
+
+def _pem(home):
+    return b"\n".join(path.read_bytes() for path in Home(home).trust_lists)
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def test_what_is_added_is_listed_and_trusted(run, pem, tmp_path):
     row = json.loads(run("list", "--json")[1])
     assert row["list"] == "acme"
     assert len(row["sha256"]) == 64
-    assert b"BEGIN CERTIFICATE" in trusted_pem(Home(tmp_path / "home"))
+    assert b"BEGIN CERTIFICATE" in _pem(tmp_path / "home")
     assert (tmp_path / "home/trust/acme.pem").stat().st_mode & 0o077 == 0
 
 
@@ -53,11 +57,11 @@ def test_an_update_says_what_changed(run, pem):
 
 def test_what_does_not_parse_changes_nothing(run, pem, tmp_path):
     run("add", str(pem), "--name", "official")
-    before = trusted_pem(Home(tmp_path / "home"))
+    before = _pem(tmp_path / "home")
     pem.write_text("<html>not found</html>")
     assert run("update", "--from", str(pem))[0] == 2
     assert run("add", str(tmp_path / "missing.pem"))[0] == 2
-    assert trusted_pem(Home(tmp_path / "home")) == before
+    assert _pem(tmp_path / "home") == before
 
 
 @pytest.mark.parametrize("name", ["../../up", ".hidden", "a/b", "x" * 80])
