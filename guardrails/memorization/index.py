@@ -317,7 +317,8 @@ class Index:
         row = self._db.execute("SELECT id, tombstone FROM item WHERE key = ?", (key,)).fetchone()
         if row is not None and row[1]:
             raise UsageError(
-                f"{key} was removed and is not erased yet", hint="clearmark index remove --erase"
+                f"{key} was removed and is not erased yet",
+                hint="compact the index first; clearmark index remove does so",
             )
         return row is not None
 
