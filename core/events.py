@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from clearmark.core.canonical import canonical_json
+from clearmark.core.canonical import canonical_json, canonical_text
 from clearmark.core.ids import uuid7
 
-__all__ = ["SCHEMA_VERSION", "Event"]
+__all__ = ["SCHEMA_VERSION", "Event", "envelope_tail"]
 
 SCHEMA_VERSION = 1
 
@@ -48,3 +48,15 @@ class Event:
                 "ts_us": self.ts_us,
             }
         )
+
+
+def envelope_tail(event_id: str, kind: str, request_id: str, tenant: str, ts_us: int) -> bytes:
+    """Return what stands behind the body in the canonical bytes of an event: all that is not the body.
+
+    Canonical JSON sorts its keys, and `body` comes first.
+    """
+    text = canonical_text
+    return (
+        f',"event_id":{text(event_id)},"kind":{text(kind)},"request_id":{text(request_id)}'
+        f',"schema_version":{SCHEMA_VERSION},"tenant":{text(tenant)},"ts_us":{ts_us}}}'
+    ).encode("utf-8", "replace")

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from clearmark.audits.ledger._canonical import canonical, envelope_tail
 from clearmark.audits.ledger._merkle import hash_leaf
 from clearmark.audits.ledger._records import Recorded
 from clearmark.audits.ledger._retention import RESERVED
 from clearmark.audits.ledger._vault import COMMITMENT, DataKey, Vault
+from clearmark.core.canonical import canonical_json
 from clearmark.core.errors import UsageError
-from clearmark.core.events import Event
+from clearmark.core.events import Event, envelope_tail
 
 __all__ = ["MAX_ENVELOPE", "MAX_PERSONAL", "Entry", "record"]
 
@@ -100,7 +100,7 @@ class Entry:
         if event.mark_ids:
             body["mark_ids"] = list(dict.fromkeys(event.mark_ids))
         tail = envelope_tail(event.event_id, event.kind, event.request_id, event.tenant, event.ts_us)
-        self.envelope = b'{"body":' + canonical(body) + tail
+        self.envelope = b'{"body":' + canonical_json(body) + tail
         if len(self.envelope) > MAX_ENVELOPE:
             raise UsageError(
                 f"an event of {len(self.envelope):,} bytes; at most {MAX_ENVELOPE:,} are recorded",

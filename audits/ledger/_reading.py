@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Row, Select, func, select
 
-from clearmark.audits.ledger._canonical import envelope_tail
 from clearmark.audits.ledger._merkle import hash_leaf
 from clearmark.audits.ledger._notes import NoteSigner
 from clearmark.audits.ledger._records import StoredEvent
@@ -15,6 +14,7 @@ from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, MARK, PERSONAL, S
 from clearmark.audits.ledger._store import Store
 from clearmark.audits.ledger._vault import Vault
 from clearmark.core.errors import LedgerError, LedgerTampered
+from clearmark.core.events import envelope_tail
 
 __all__ = ["Reading"]
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from clearmark.audits.ledger._canonical import envelope_tail
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
 from clearmark.audits.ledger._findings import Finding
 from clearmark.audits.ledger._merkle import HASH_SIZE, Frontier, hash_leaf, root_of
@@ -27,6 +26,7 @@ from clearmark.audits.ledger._tree import TILE_WIDTH
 from clearmark.audits.ledger._vault import Vault
 from clearmark.audits.ledger._verify_links import Links
 from clearmark.core.errors import LedgerError, LedgerTampered
+from clearmark.core.events import envelope_tail
 
 __all__ = ["verify_store"]
 
