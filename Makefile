@@ -10,7 +10,7 @@ MINUTES ?= 100
 TRAIN  ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: reference-model help venv demo test check lint format type floors unit docs wheel clean postgres
+.PHONY: reference-model help venv demo test check lint format type floors unit docs wheel clean postgres chaos
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ reference-model: $(STAMP) ## train the model that ships from the Debian packages
 
 unit: $(STAMP) ## the quick tests alone
 	$(BIN)/pytest -q tests/unit tests/contract
+
+chaos: $(STAMP) ## kill, cut, damage and forge by the thousand; the numbers of reliability
+	$(BIN)/clearmark bench chaos $(CHAOS)
 
 docs: $(STAMP) ## the command line reference, and the API pages in out/docs
 	$(BIN)/typer clearmark.sdk.cli._app utils docs --name clearmark --output docs/cli.md

@@ -65,4 +65,4 @@ app.add_typer(models.app, name="models", help="The weights on record: what is us
 app.add_typer(data.app, name="data", help="What models are trained on: import, audit, document, remove.")
 app.add_typer(index.app, name="index", help="What a model was trained on: is a picture a copy of it?")
 app.add_typer(trust.app, name="trust", help="Whose Content Credentials are trusted.")
-app.command("bench")(bench.bench)
+app.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)

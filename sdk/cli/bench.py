@@ -22,13 +22,16 @@ _ALSO = {"c2pa": "credentials"}
 
 @command
 def bench(
+    context: typer.Context,
     name: Annotated[str | None, typer.Argument(help="Which one; without it, the list.")] = None,
     json_: JsonOption = False,
 ) -> int:
-    """Run a benchmark: peers and ours in the same run, with ratios."""
+    """Run a benchmark: peers and ours in the same run, with ratios. Further options go to it."""
     package = importlib.import_module(_PACKAGE)
     names = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
     if name is None:
+        if context.args:
+            raise UsageError(f"no benchmark to give {context.args[0]!r} to", hint="name it first")
         modules = [importlib.import_module(f"{_PACKAGE}.{each}") for each in names]
         table(
             "",
@@ -40,5 +43,5 @@ def bench(
     if chosen not in names:
         raise UsageError(f"no benchmark {name!r}", hint=f"one of {', '.join(sorted({*names, *_ALSO}))}")
     module = importlib.import_module(f"{_PACKAGE}.{chosen}")
-    code = module.main(["--json"] if json_ else [])
+    code = module.main([*(["--json"] if json_ else []), *context.args])
     return int(code or 0)
