@@ -8,28 +8,59 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clearmark.core.errors import UsageError
 
+if TYPE_CHECKING:
+    from clearmark.guardrails.memorization.geometry import Region
+
 __all__ = ["EVIDENCE", "Calibration", "calibrate", "interval", "needed", "probability", "signals"]
 
-EVIDENCE = ("hash", "cosine", "inliers", "share")
+EVIDENCE = (
+    "hash",
+    "cosine",
+    "detail",
+    "colour",
+    "inliers",
+    "of_query",
+    "of_item",
+    "agreement",
+    "correlation",
+    "both",
+    "plain",
+)
 """The coordinates that the logistic model weighs, in its order; each grows with likeness."""
 
 _DISTANCE = 96.0
+_DETAILED = 40
 
 
-def signals(*, distance: float, cosine: float, inliers: int, share: float) -> tuple[float, ...]:
+def signals(
+    *, distance: float, cosine: float, points: int, colour: float, region: Region | None
+) -> tuple[float, ...]:
     """Return the evidence in the order of `EVIDENCE`, each in [0, 1] or close to it.
 
-    `distance` is of PDQ in bits; `inliers` and `share` (of the smaller common part) come from geometry.
+    `distance` is of PDQ in bits, `points` the number of key points in the poorer picture, `colour` the
+    difference of the small pictures in [0, 1], `region` what geometry found. Where there is little detail,
+    equal hashes mean little and the colours have to agree: a striped flag is not a copy of every other one.
     """
+    near, like = max(0.0, 1.0 - distance / _DISTANCE), max(0.0, cosine)
+    detail = min(1.0, points / _DETAILED)
+    same = max(0.0, 1.0 - 4.0 * colour)
+    out = (near * detail, like, detail, same)
+    both, plain = near * like, (1.0 - detail) * max(near, like) * same
+    if region is None:
+        return (*out, 0.0, 0.0, 0.0, 0.0, 0.0, both, plain)
     return (
-        max(0.0, 1.0 - distance / _DISTANCE),
-        max(0.0, cosine),
-        math.log1p(max(0, inliers - 5)) / 4.0,
-        share,
+        *out,
+        math.log1p(max(0, region.inliers - 5)) / 4.0,
+        region.of_query,
+        region.of_item,
+        region.agreement,
+        max(0.0, region.correlation),
+        both,
+        plain,
     )
 
 
@@ -47,7 +78,7 @@ def probability(evidence: Sequence[float]) -> float:
 @lru_cache(maxsize=1)
 def _model() -> tuple[float, tuple[float, ...]]:
     document = json.loads((files("clearmark.guardrails") / "memorization" / "weights.json").read_bytes())
-    return float(document["bias"]), tuple(float(document["weights"][name]) for name in EVIDENCE)
+    return float(document["bias"]), tuple(float(document["weights"].get(name, 0.0)) for name in EVIDENCE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ from clearmark.core.errors import MediaError, UsageError
 from clearmark.guardrails.memorization._pictures import read_pixels
 from clearmark.guardrails.memorization.calibration import probability, signals
 from clearmark.guardrails.memorization.descriptor import Descriptor, default_descriptor, sign_codes, views
-from clearmark.guardrails.memorization.geometry import Features, Region, features, locate
+from clearmark.guardrails.memorization.geometry import Features, Region, colour_difference, features, locate
 from clearmark.guardrails.memorization.hashes import pdq, pdq_dihedral
 from clearmark.guardrails.memorization.index import Entry, Index, Item
 
@@ -28,6 +28,7 @@ DEFAULT_THRESHOLD = 0.9
 """Of an index that nobody calibrated."""
 
 _CANDIDATES = 8
+_EACH, _OF_WHOLE, _OF_VIEW, _LOOKED_AT = 8, 5, 2, 16
 _NEAR = 24
 _LEAST_QUALITY = 20
 _KEPT = 384
@@ -39,13 +40,14 @@ class CopyMatch:
     """An item that a picture may be a copy of, the evidence, and the probability that follows from it.
 
     `distance` is 1 - cosine of the descriptors; `hash_distance` is of PDQ, in bits (256 where it says
-    nothing).
+    nothing). `evidence` is what the probability was computed from, in the order of `EVIDENCE`.
     """
 
     item: Item
     score: float
     distance: float
     hash_distance: int
+    evidence: tuple[float, ...] = ()
     region: Region | None = None
 
     @property
@@ -90,14 +92,15 @@ class Check:
 
 
 class CopyChecker:
-    """Holds pictures against an index.
+    """Holds pictures against an index; the features of `cached` items stay in memory (170 kB each).
 
     Raises:
         UsageError: the index holds codes of another descriptor.
     """
 
-    def __init__(self, index: Index, *, descriptor: Descriptor | None = None) -> None:
+    def __init__(self, index: Index, *, descriptor: Descriptor | None = None, cached: int = _CACHED) -> None:
         self.index = index
+        self._most = cached
         self.descriptor = descriptor or default_descriptor()
         if self.descriptor.ref != index.descriptor:
             raise UsageError(
@@ -123,22 +126,39 @@ class CopyChecker:
 
     def check_pixels(self, pixels: NDArray[np.uint8]) -> Check:
         """Check uint8 [height, width, 3]."""
+        matches = self.candidates(pixels)
+        return Check(matches=tuple(matches[:_CANDIDATES]), threshold=self.threshold)
+
+    def candidates(self, pixels: NDArray[np.uint8]) -> list[CopyMatch]:
+        """Return every item that was looked at closely, likeliest first."""
         hashes, quality = pdq_dihedral(pixels)
         near = self.index.near_hashes(hashes, 3) if quality >= _LEAST_QUALITY else []
         distance = {hit.id: int(hit.value) for hit in near}
         shown = views(pixels)
         vectors = self.descriptor.embed(shown)
-        cosine = {hit.id: hit.value for hit in self.index.near_vectors(vectors, _CANDIDATES)}
-        for hit in self.index.near_vectors(vectors[:1], 4):
-            cosine.setdefault(hit.id, hit.value)
-        chosen = list(dict.fromkeys([*distance, *cosine]))[: _CANDIDATES + 3]
-        query, mirror = features(pixels), features(pixels[:, ::-1])
+        cosine, chosen = self._near(vectors)
+        chosen = list(dict.fromkeys([*distance, *chosen]))
+        query = features(pixels)
+        mirror = query.flipped()
         matches = [
             self._match(number, query, mirror, distance.get(number, 256), cosine.get(number, 0.0))
             for number in chosen
         ]
-        matches.sort(key=lambda match: (-match.score, match.item.key))
-        return Check(matches=tuple(matches[:_CANDIDATES]), threshold=self.threshold)
+        return sorted(matches, key=lambda match: (-match.score, match.item.key))
+
+    def _near(self, vectors: NDArray[np.float32]) -> tuple[dict[int, float], list[int]]:
+        """Return the cosines of the items most like any view [n, 512], and which of them to look at.
+
+        Crops of plain pictures are alike by nature and would fill the list, so each view has its own places.
+        """
+        hits = [self.index.near_vectors(vector[None], _EACH) for vector in vectors]
+        cosine: dict[int, float] = {}
+        for hit in (hit for some in hits for hit in some):
+            cosine[hit.id] = max(cosine.get(hit.id, -1.0), hit.value)
+        first = [hit.id for hit in hits[0][:_OF_WHOLE]]
+        second = [hit.id for some in hits[1:] for hit in some[:_OF_VIEW]]
+        rest = sorted(cosine, key=lambda number: (-cosine[number], number))
+        return cosine, list(dict.fromkeys([*first, *second, *rest]))[:_LOOKED_AT]
 
     @property
     def threshold(self) -> float:
@@ -154,14 +174,16 @@ class CopyChecker:
         evidence = signals(
             distance=distance,
             cosine=cosine,
-            inliers=region.inliers if region else 0,
-            share=max(region.of_query, region.of_item) if region else 0.0,
+            points=min(len(query.points), len(item.points)) if item is not None else len(query.points),
+            colour=colour_difference(query, item) if item is not None else 1.0,
+            region=region,
         )
         return CopyMatch(
             item=self.index.item(number),
             score=probability(evidence),
             distance=1.0 - cosine,
             hash_distance=distance,
+            evidence=evidence,
             region=region,
         )
 
@@ -174,7 +196,7 @@ class CopyChecker:
         made = features(read_pixels(data)) if data else None
         with self._lock:
             self._cache[number] = made
-            while len(self._cache) > _CACHED:
+            while len(self._cache) > self._most:
                 self._cache.popitem(last=False)
         return made
 

@@ -4,12 +4,13 @@ The objective is that of SSCD (Pizzi et al. 2022): InfoNCE over two strong augme
 the differential-entropy regulariser of Kozachenko and Leonenko (Sablayrolles et al. 2019), which spreads
 unrelated pictures over the sphere so that one threshold fits all. `head` fits the last layer alone on stored
 features (minutes on one core); `tune` goes on with every weight. Both write checkpoints and go on where they
-stopped. `export` writes the ONNX file.
+stopped. `export` writes the ONNX file. `weights` fits the probability that combines all evidence.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from clearmark.core.errors import Error, UsageError
 from clearmark.core.optional import import_optional
 from clearmark.guardrails.memorization._augment import augment
 from clearmark.guardrails.memorization._network import SIDE, build_module, pretrained
+from clearmark.guardrails.memorization._weigh import fit_weights, read_evidence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,16 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m clearmark.guardrails.memorization.fit", description=__doc__
     )
-    parser.add_argument("stage", choices=("head", "tune", "export"))
+    parser.add_argument("stage", choices=("head", "tune", "export", "weights"))
     parser.add_argument("--pictures", type=Path, action="append", default=[])
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--onnx", type=Path, help="where `export` writes")
     parser.add_argument("--most", type=int, default=8000, help="most pictures")
     parser.add_argument("--views", type=int, default=4, help="views of each picture, for `head`")
+    parser.add_argument("--evidence", type=Path, help="for `weights`: a file of `clearmark bench copies`")
+    parser.add_argument("--reuse", type=Path, help="for `weights`: pairs labelled as real re-use")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=20261124)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
+    if options.stage == "weights":
+        known = json.loads(options.reuse.read_bytes())["pairs"] if options.reuse else {}
+        positives, negatives = read_evidence(options.evidence, known)
+        (options.out / "weights.json").write_bytes(fit_weights(positives, negatives))
+        _say(f"{len(positives)} copies, {len(negatives)} negatives")
+        return 0
     import_optional("torch", extra="memorization-fit").set_num_threads(1)
     if options.stage == "export":
         export(options.out, options.onnx or options.out / "copy-descriptor.onnx")

@@ -1,0 +1,248 @@
+"""How many copies of indexed pictures are found, at one wrong alarm in a thousand: `clearmark bench copies`.
+
+More than 3,000 pictures are indexed; copies of some, each changed in one of the ways of `TRANSFORMS`, and
+thousands of pictures that were never indexed are held against them. A copy counts as found when the score of
+the picture it came from is above what all but one in a thousand of the others reach with their best match.
+All pictures are from packages of Debian that neither the descriptor nor the probability was fitted on; with
+`--fetch` they are downloaded. Every stage and every peer that is installed sees the same pictures in the same
+run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearmark.benchmarks import _copies_peers as peers
+from clearmark.benchmarks import _copies_report as report
+from clearmark.benchmarks._copies_pictures import Picture, encode, fetch, pool, split, synthetic
+from clearmark.benchmarks._copies_transforms import TRANSFORMS
+from clearmark.guardrails.memorization import (
+    CopyChecker,
+    Index,
+    Item,
+    OnnxDescriptor,
+    default_descriptor,
+    entry_of,
+)
+from clearmark.guardrails.memorization.descriptor import Descriptor
+
+__all__ = ["main", "measure"]
+
+_SHARE = 0.38
+"""Of the pool that is indexed; the rest are the ones that never are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A picture to be held against the index: `right` is the key that it is a copy of, empty when of none."""
+
+    key: str
+    package: str
+    transform: str
+    right: str
+    pixels: NDArray[np.uint8] = field(repr=False)
+    mask: NDArray[np.bool_] | None = field(repr=False, default=None)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print the tables, and write what was asked for."""
+    parser = argparse.ArgumentParser(prog="clearmark.benchmarks.copies", description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path.home() / ".cache/clearmark/copies")
+    parser.add_argument(
+        "--fetch", action="store_true", help="download the packages that are missing (about 1.5 GB)"
+    )
+    parser.add_argument("--purpose", choices=("test", "dev"), default="test", help="which packages")
+    parser.add_argument("--queries", type=int, default=60, help="copies of each kind")
+    parser.add_argument("--negatives", type=int, default=6000, help="most pictures that were never indexed")
+    parser.add_argument("--only", action="append", default=[], help="a transform; may be given again")
+    parser.add_argument("--no-peers", action="store_true", help="the cascade and its own stages alone")
+    parser.add_argument("--descriptor", type=Path, help="another descriptor than the shipped one, in ONNX")
+    parser.add_argument("--seed", type=int, default=20261124)
+    parser.add_argument("--fpr", type=float, default=1e-3)
+    parser.add_argument("--evidence", type=Path, help="where to write all that was measured, as JSON lines")
+    parser.add_argument(
+        "--again", type=Path, action="append", default=[], help="report on such files instead of measuring"
+    )
+    parser.add_argument("--shard", default="1/1", help="measure the K-th of N parts of the queries: K/N")
+    parser.add_argument(
+        "--review", type=Path, help="draw the likeliest pairs of negatives here, to be judged by eye"
+    )
+    parser.add_argument("--plot", type=Path, help="where to draw the figures, as SVG")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(arguments)
+
+    if options.again:
+        files = [[json.loads(line) for line in path.read_text().splitlines()] for path in options.again]
+        rows = [files[0][0], *(row for file in files for row in file[1:])]
+    else:
+        if options.fetch:
+            fetch(options.data, options.purpose)
+        rows = []
+        with (options.evidence or Path(os.devnull)).open("w", encoding="utf-8") as stream:
+            for row in measure(options):
+                rows.append(row)
+                stream.write(json.dumps(row) + "\n")
+    head, rows = rows[0], rows[1:]
+    result = report.summary(head, rows, fpr=options.fpr)
+    if options.review:
+        report.review(head, rows, options.data, options.purpose, options.review)
+    if options.plot:
+        options.plot.write_text(report.plot(result))
+    if options.json:
+        json.dump(result, sys.stdout, indent=2)
+        return
+    print(report.table(result))
+
+
+def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Return the head (what was indexed), then a row for each query."""
+    rng = np.random.default_rng(options.seed)
+    pictures = pool(options.data, options.purpose)
+    indexed, others = split(pictures, _SHARE, options.seed)
+    drawn = synthetic(np.random.default_rng(options.seed + 1), 60)
+    descriptor: Descriptor = (
+        OnnxDescriptor(options.descriptor) if options.descriptor else default_descriptor()
+    )
+    begun = time.perf_counter()
+    index = _index(options.data, indexed, drawn, descriptor)
+    _say(f"{len(index)} pictures indexed, {time.perf_counter() - begun:.0f} s")
+    checker = CopyChecker(index, descriptor=descriptor, cached=len(index))
+    stages = peers.stages(index, descriptor, with_peers=not options.no_peers)
+    shown: dict[str, Callable[[], NDArray[np.uint8]]] = {p.path.stem: p.pixels for p in indexed}
+    for number, (kind, one, _) in enumerate(drawn):
+        if float(one.std()) >= 1:
+            shown[f"{kind}-{number}"] = partial(np.copy, one)
+    keys = list(shown)
+    for stage in stages:
+        began = time.perf_counter()
+        stage.build([shown[key] for key in keys])
+        _say(f"{stage.name}: {time.perf_counter() - began:.0f} s")
+    packages = {picture.path.stem: picture.package for picture in indexed}
+    yield {
+        "indexed": keys,
+        "purpose": options.purpose,
+        "packages": packages,
+        "descriptor": descriptor.ref,
+        "stages": [stage.name for stage in stages],
+        "missing": peers.missing() if not options.no_peers else [],
+    }
+    begun = time.perf_counter()
+    chosen = options.only or list(TRANSFORMS)
+    part, parts = (int(n) for n in options.shard.split("/"))
+    for number, query in enumerate(_queries(indexed, others, drawn, chosen, options, rng)):
+        if number % parts != part - 1:
+            continue
+        began = time.process_time()
+        found = checker.candidates(query.pixels)
+        row = _row(query, found, keys, stages)
+        row["ms"] = round(1000 * row.pop("spent", time.process_time() - began), 1)
+        yield row
+        if number % 500 == 499:
+            _say(f"{number + 1} queries, {time.perf_counter() - begun:.0f} s")
+
+
+def _row(query: Query, found: Sequence[Any], keys: Sequence[str], stages: Sequence[Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "key": query.key,
+        "package": query.package,
+        "transform": query.transform,
+        "right": query.right,
+        "found": [
+            {
+                "key": match.item.key,
+                "score": match.score,
+                "evidence": [round(value, 5) for value in match.evidence],
+                "kind": match.kind,
+                "inliers": match.region.inliers if match.region else 0,
+                "mirrored": bool(match.region and match.region.mirrored),
+            }
+            for match in found
+        ],
+    }
+    right = next((match for match in found if match.item.key == query.right), None)
+    if query.mask is not None and right is not None and right.region is not None:
+        row["iou"] = round(report.overlap(right.region.mask, query.mask), 4)
+    row["stages"] = {}
+    for stage in stages:
+        likeness = stage.likeness(query.pixels)
+        best = np.argsort(-likeness)[:4]
+        row["stages"][stage.name] = {
+            "best": [[keys[n], round(float(likeness[n]), 5)] for n in best],
+            "right": round(float(likeness[keys.index(query.right)]), 5) if query.right else None,
+            "rank": int((likeness > likeness[keys.index(query.right)]).sum()) if query.right else None,
+        }
+    return row
+
+
+def _queries(  # noqa: PLR0917  one call
+    indexed: Sequence[Picture],
+    others: Sequence[Picture],
+    drawn: Sequence[tuple[str, NDArray[np.uint8], NDArray[np.uint8]]],
+    transforms: Sequence[str],
+    options: argparse.Namespace,
+    rng: np.random.Generator,
+) -> Iterator[Query]:
+    """Return the copies, then the pictures that are none."""
+    sources = [
+        indexed[n] for n in rng.choice(len(indexed), size=min(len(indexed), options.queries), replace=False)
+    ]
+    for name in transforms:
+        for number, picture in enumerate(sources):
+            own = np.random.default_rng([options.seed, number, *name.encode()])
+            other = others[int(own.integers(len(others)))].pixels()
+            pixels, mask = TRANSFORMS[name](picture.pixels(), own, other)
+            yield Query(f"{picture.path.stem}/{name}", picture.package, name, picture.path.stem, pixels, mask)
+    for number, (kind, _, twin) in enumerate(drawn):
+        yield Query(f"{kind}-twin-{number}", f"drawn: {kind}", "", "", twin)
+    order = rng.permutation(len(others))[: options.negatives - len(drawn)]
+    for picture in (others[n] for n in order):
+        yield Query(picture.path.stem, picture.package, "", "", picture.pixels())
+
+
+def _index(data: Path, indexed: Sequence[Picture], drawn: Sequence[Any], descriptor: Descriptor) -> Index:
+    """Return the index of these pictures, built on the first call with this descriptor and these measures."""
+    home = Path(sys.modules[entry_of.__module__].__file__ or "").parent
+    sources = [(home / f"{name}.py").read_bytes() for name in ("descriptor", "hashes", "_pictures")]
+    state = [
+        descriptor.ref,
+        *(str(p.path) for p in indexed),
+        *(hashlib.sha256(s).hexdigest() for s in sources),
+    ]
+    folder = data / "index" / hashlib.sha256("\n".join(state).encode()).hexdigest()[:16]
+    if (folder / "catalogue.db").exists():
+        return Index(folder)
+    entries = []
+    for picture in indexed:
+        item = Item(key=picture.path.stem, sha256="", source=picture.package)
+        entries.append(entry_of(picture.path.read_bytes(), item, descriptor=descriptor))
+    for number, (kind, pixels, _) in enumerate(drawn):
+        if float(pixels.std()) >= 1:
+            item = Item(key=f"{kind}-{number}", sha256="", source="drawn")
+            entries.append(entry_of(encode(pixels), item, descriptor=descriptor))
+    draft = folder.with_suffix(".part")
+    with Index.create(draft, descriptor=descriptor.ref) as index:
+        index.add(entries)
+    draft.rename(folder)
+    return Index(folder)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    main()
