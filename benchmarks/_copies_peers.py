@@ -154,8 +154,8 @@ class _Codes:
         self._owner = np.concatenate([[0], np.cumsum([len(codes) for codes in some])[:-1]])
 
     def likeness(self, pixels: Pixels) -> NDArray[np.float32]:
-        shown = [pixels] if self._whole else views(pixels)
-        best = np.max([cosines(vector, self._codes) for vector in self._descriptor.embed(shown)], axis=0)
+        vectors = self._descriptor.embed(views(pixels))[: 1 if self._whole else None]
+        best = np.max([cosines(vector, self._codes) for vector in vectors], axis=0)
         out: NDArray[np.float32] = np.maximum.reduceat(best, self._owner)
         return out
 

@@ -57,6 +57,23 @@ class Query:
     mask: NDArray[np.bool_] | None = field(repr=False, default=None)
 
 
+class _Remembering:
+    """A descriptor that knows its last answers: the stages ask for the same views as the cascade."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._descriptor = descriptor
+        self._last: dict[bytes, NDArray[np.float32]] = {}
+        self.ref = descriptor.ref
+
+    def embed(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        digest = hashlib.blake2b()
+        for picture in pictures:
+            digest.update(repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes())
+        if digest.digest() not in self._last:
+            self._last = {digest.digest(): self._descriptor.embed(pictures)}
+        return self._last[digest.digest()]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print the tables, and write what was asked for."""
     parser = argparse.ArgumentParser(prog="clearmark.benchmarks.copies", description=__doc__)
@@ -113,7 +130,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     pictures = pool(options.data, options.purpose)
     indexed, others = split(pictures, _SHARE, options.seed)
     drawn = synthetic(np.random.default_rng(options.seed + 1), 60)
-    descriptor: Descriptor = (
+    descriptor = _Remembering(
         OnnxDescriptor(options.descriptor) if options.descriptor else default_descriptor()
     )
     begun = time.perf_counter()
