@@ -6,7 +6,7 @@ returns the hash of the complete subtree number `index` at `level` (level 0 hold
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import TypeAlias
 
@@ -69,6 +69,20 @@ class Frontier:
         self.peaks.append(top)
         self.size += 1
 
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        """Add the hashes of many more leaves, level by level from the bottom."""
+        row = list(leaves)
+        rest, self.size = self.size, self.size + len(row)
+        added: list[bytes] = []
+        while row:
+            if rest & 1:
+                row.insert(0, self.peaks.pop())
+            if len(row) & 1:
+                added.append(row.pop())
+            row = [sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row), 2)]
+            rest >>= 1
+        self.peaks += reversed(added)
+
     def root(self) -> bytes:
         """Return the root over all leaves so far."""
         if not self.peaks:
@@ -86,8 +100,7 @@ class Frontier:
 def root_of(hashes: Sequence[bytes]) -> bytes:
     """Return the root over leaf hashes, or over the roots of complete subtrees of equal size."""
     edge = Frontier()
-    for item in hashes:
-        edge.append(item)
+    edge.extend(hashes)
     return edge.root()
 
 

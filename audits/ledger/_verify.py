@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -24,7 +25,9 @@ from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, TILE
 from clearmark.audits.ledger._store import Store
 from clearmark.audits.ledger._tree import TILE_WIDTH
 from clearmark.audits.ledger._vault import Vault
+from clearmark.audits.ledger._verify_bulk import BODY_START, check_group
 from clearmark.audits.ledger._verify_links import Links
+from clearmark.audits.ledger._verify_tiles import StoredTiles
 from clearmark.core.errors import LedgerError, LedgerTampered
 from clearmark.core.events import envelope_tail
 
@@ -61,6 +64,7 @@ class _Verification:
         self.tile_roots: list[bytes] = []
         self.stopped = False
         self.heads: list[tuple[Checkpoint, str]] = []
+        self.parsed: dict[str, Checkpoint] = {}
         self.agreed: dict[str, int] = {}
         self.broken: dict[str, tuple[int, int]] = {}
 
@@ -144,43 +148,63 @@ class _Verification:
         if not isinstance(note, str):
             self.findings[where].bad(f"{what} cannot be read")
             return None
-        try:
-            head = parse_checkpoint(note, self.verifier)
-        except LedgerTampered as exc:
-            self.findings[where].bad(f"{what}: {exc.message}")
-            return None
+        # The same note stands inside and outside, and one signature costs as much as ten events.
+        head = self.parsed.get(note)
+        if head is None:
+            try:
+                head = self.parsed[note] = parse_checkpoint(note, self.verifier)
+            except LedgerTampered as exc:
+                self.findings[where].bad(f"{what}: {exc.message}")
+                return None
         self.heads.append((head, where))
         return head
 
     def walk_events(self, conn: Connection) -> None:
         finding = self.findings["events"]
-        leaves: list[bytes] = []
         heads = deque(self.heads)
         while heads and heads[0][0].size == 0:
             self.compare_head(heads.popleft())
+        tiles = StoredTiles(self.store, conn)
         with closing(self.store.walk(conn, select(*_COLUMNS).order_by(EVENT.c.seq))) as rows:
-            for seq, row in enumerate(rows):
-                problem = "is missing"
-                if isinstance(row, LedgerError):
-                    problem = f"cannot be read: {row.message}"
-                elif type(row[0]) is int and row[0] == seq:
-                    made = _leaf(row)
-                    problem = self.compare_event(seq, row, made)
-                    self.take_leaf(conn, made, leaves)
-                if problem:
-                    finding.bad(f"event {seq} {problem}", seq)
-                if self.size != seq + 1:
-                    self.stopped = True
-                    break
-                while heads and heads[0][0].size == self.size:
-                    self.compare_head(heads.popleft())
+            while not self.stopped and (group := list(islice(rows, TILE_WIDTH))):
+                good = check_group(group, self.size)
+                if good is None:
+                    self.walk_rows(group, heads, tiles)
+                else:
+                    for at in good.noted:
+                        row: Any = group[at]
+                        self.links.note(row[0], row[1], row[4], json.loads(row[6])["body"])
+                    self.take_leaves(good.leaves, heads, tiles)
         if not self.stopped:
             self.links.compare_pruned(finding)
+            for number in tiles.rest():
+                self.findings["tree"].bad(f"tile {number} of level 0 is above no events", self.size)
         finding.done = f"{self.size} events hash to what is on record"
         if self.links.gone:
             finding.done += f", {len(self.links.gone)} of them pruned"
         if not self.stopped:
             self.compare_lost(heads)
+
+    def walk_rows(
+        self, group: Sequence[Any], heads: deque[tuple[Checkpoint, str]], tiles: StoredTiles
+    ) -> None:
+        """Check events one by one: each problem is named, and where they break off the walk stops."""
+        finding = self.findings["events"]
+        leaves: list[bytes] = []
+        for seq, row in enumerate(group, self.size):
+            problem, made = "is missing", None
+            if isinstance(row, LedgerError):
+                problem = f"cannot be read: {row.message}"
+            elif type(row[0]) is int and row[0] == seq:
+                made = _leaf(row)
+                problem = self.compare_event(seq, row, made)
+                leaves.append(made)
+            if problem:
+                finding.bad(f"event {seq} {problem}", seq)
+            if made is None:
+                self.stopped = True
+                break
+        self.take_leaves(leaves, heads, tiles)
 
     def compare_lost(self, heads: Iterable[tuple[Checkpoint, str]]) -> None:
         """Report checkpoints over more events than there are: one for each place where they stand."""
@@ -191,17 +215,26 @@ class _Verification:
                 self.size,
             )
 
-    def take_leaf(self, conn: Connection, leaf: bytes, leaves: list[bytes]) -> None:
-        """Add a leaf to the tree, and compare the tile that it completes."""
-        self.edge.append(leaf)
-        leaves.append(leaf)
-        self.size += 1
+    def take_leaves(
+        self, leaves: Sequence[bytes], heads: deque[tuple[Checkpoint, str]], tiles: StoredTiles
+    ) -> None:
+        """Add the leaves of one tile, or of its beginning, to the tree; compare the heads and the tile."""
+        start = self.size
+        done = 0
+        while heads and heads[0][0].size <= start + len(leaves):
+            upto = heads[0][0].size - start
+            self.edge.extend(leaves[done:upto])
+            done, self.size = upto, start + upto
+            while heads and heads[0][0].size == self.size:
+                self.compare_head(heads.popleft())
+        self.edge.extend(leaves[done:])
+        self.size = start + len(leaves)
         if len(leaves) == TILE_WIDTH:
-            self.compare_tile(conn, self.size // TILE_WIDTH - 1, leaves)
-            self.tile_roots.append(self.edge.root())
-            self.tiles_above.append(self.tile_roots[-1])
+            root = self.edge.root()
+            self.compare_tile(tiles, self.size // TILE_WIDTH - 1, leaves, root)
+            self.tile_roots.append(root)
+            self.tiles_above.append(root)
             self.edge = Frontier()
-            leaves.clear()
 
     def compare_event(self, seq: int, row: Sequence[Any], made: bytes) -> str:
         types = tuple(map(type, row))
@@ -216,34 +249,34 @@ class _Verification:
             return "has bytes that do not give its leaf hash"
         # Canonical JSON sorts its keys, so all columns stand behind the body.
         tail = envelope_tail(event_id, kind, request_id, tenant, ts_us)
-        if not envelope.startswith(b'{"body":{') or not envelope.endswith(b"}" + tail):
+        if not envelope.startswith(BODY_START) or not envelope.endswith(b"}" + tail):
             return "has columns that are not those of the recorded event"
         if b'"mark_ids":[' in envelope or b'"personal":{' in envelope or kind in RESERVED:
             self.links.note(seq, event_id, kind, json.loads(envelope)["body"])
         return ""
 
-    def compare_tile(self, conn: Connection, number: int, leaves: Sequence[bytes]) -> None:
+    def compare_tile(self, tiles: StoredTiles, number: int, leaves: Sequence[bytes], root: bytes) -> None:
         finding = self.findings["tree"]
         first = number * TILE_WIDTH
-        query = select(TILE.c.hashes, TILE.c.root).where(TILE.c.level == 0, TILE.c.number == number)
-        row = conn.execute(query).first()
+        row = tiles.take(number)
         if row is None:
             finding.bad(f"tile {number} of level 0 is missing", first)
-            return
-        for at, leaf in enumerate(leaves):
-            if row.hashes[at * 32 : at * 32 + 32] != leaf:
-                finding.bad(f"tile {number} of level 0 disagrees with event {first + at}", first + at)
-                return
-        if len(row.hashes) != TILE_WIDTH * 32:
-            finding.bad(f"tile {number} of level 0 is too long", first)
+        elif isinstance(row, LedgerError):
+            finding.bad(row.message, first)
+        elif row[0] != b"".join(leaves):
+            hashes = row[0] if isinstance(row[0], bytes) else b""
+            wrong = (at for at, leaf in enumerate(leaves) if hashes[at * 32 : at * 32 + 32] != leaf)
+            at = next(wrong, 0)
+            finding.bad(f"tile {number} of level 0 disagrees with event {first + at}", first + at)
+        elif row[1] != root:
+            finding.bad(f"tile {number} of level 0 has another root than its events", first)
 
     def compare_tiles(self, conn: Connection) -> None:
-        """Compare the root of every tile, every tile above level 0, and that there are no others."""
+        """Compare every tile above level 0, and that there are no others."""
         finding = self.findings["tree"]
-        rows = conn.execute(select(TILE.c.level, TILE.c.number, TILE.c.hashes, TILE.c.root)).all()
-        expected: dict[tuple[int, int], tuple[bytes | None, bytes]] = {
-            (0, number): (None, root) for number, root in enumerate(self.tile_roots)
-        }
+        columns = (TILE.c.level, TILE.c.number, TILE.c.hashes, TILE.c.root)
+        rows = conn.execute(select(*columns).where(TILE.c.level != 0)).all()
+        expected: dict[tuple[int, int], tuple[bytes, bytes]] = {}
         level, below = 1, self.tile_roots
         while len(below) >= TILE_WIDTH:
             groups = [below[at : at + TILE_WIDTH] for at in range(0, len(below), TILE_WIDTH)]
@@ -257,13 +290,13 @@ class _Verification:
             if found is None:
                 if not self.stopped:
                     finding.bad(f"tile {row.number} of level {row.level} is above no events", self.size)
-            elif row.root != found[1] or found[0] not in {None, row.hashes}:
+            elif (row.hashes, row.root) != found:
                 span = TILE_WIDTH ** (row.level + 1)
                 first = self.exactly(row.number * span, (row.number + 1) * span)
                 finding.bad(f"tile {row.number} of level {row.level} disagrees with its events", first)
         for level, number in expected:
             finding.bad(f"tile {number} of level {level} is missing", number * TILE_WIDTH ** (level + 1))
-        finding.done = f"{len(rows)} tiles agree with the events"
+        finding.done = f"{len(self.tile_roots) + len(rows)} tiles agree with the events"
 
     def compare_head(self, head: tuple[Checkpoint, str]) -> None:
         point, where = head
