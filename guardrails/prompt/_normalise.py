@@ -2,17 +2,19 @@
 
 A prompt becomes words, each with its place in the original. A word is only changed when the change makes
 a word that we know out of one that we do not: `n4ked` and `n u d e` are read, `1girl`, `f/1.8`, `R2D2`,
-`U.S.A.` and `n ike` stay what they are.
+`U.S.A.` and `n ike` stay what they are. Where most of a prompt is disguised in one way, the rest is read that
+way too: one odd word may be a name or a slip, ten are not.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from clearmark.guardrails.prompt import _folding
+from clearmark.guardrails.prompt._spelling import join_spelt
 from clearmark.guardrails.prompt._vocabulary import Vocabulary
 
 __all__ = ["Change", "Normalised", "Word", "dense_part", "normalise", "split_words"]
@@ -23,6 +25,10 @@ _LETTERS = r"\w\u0300-\u036f\u0610-\u061a\u064b-\u065f\u0900-\u0dff\u0e30-\u0e4e
 _WORD = re.compile(rf"[{_LETTERS}]+(?:[@$!|][{_LETTERS}@$!|]*[{_LETTERS}])?|[@$][{_LETTERS}]{{2,}}")
 _LEET = str.maketrans("013456789@$!|+", "oieasgtbgasilt")
 _LEET_OTHER = str.maketrans("013456789@$!|+", "oleasgtbgaslit")
+_FEWEST = 2  # so many disguised words make a disguised prompt
+_MOST_JUDGED = 60
+_MOST_OF_DIGITS, _MOST_OF_LONG = 0.5, 0.34
+_LONG = 5
 _MAX_REPAIRED = 24  # longest word that repair looks at; longer ones are no words
 # Scripts that write no spaces (and Korean, which glues particles to words), and emoji.
 _DENSE = re.compile(
@@ -79,15 +85,18 @@ def normalise(text: str, vocabulary: Vocabulary) -> Normalised:
     changes = [Change(kind, first, last) for kind, first, last in folded.changed]
     origin = folded.origin
     plain = folded.text.replace("_", " ")
-    words = [
-        Word(match.group(), origin[match.start()], origin[match.end() - 1] + 1)
-        for match in _WORD.finditer(plain)
-    ]
+    places = [match.span() for match in _WORD.finditer(plain)]
+    words = [Word(plain[first:last], origin[first], origin[last - 1] + 1) for first, last in places]
     dense = [] if plain.isascii() else [match.start() for match in _DENSE.finditer(plain)]
-    words = _join_spelt(words, vocabulary, changes)
-    seen: dict[str, tuple[str, str] | None] = {}
+    if runs := join_spelt(plain, places, vocabulary, unleet=_LEET):
+        words = _joined(words, places, runs, origin, changes)
     known = vocabulary.known
-    words = [word if word.text in known else _repair(word, vocabulary, changes, seen) for word in words]
+    mostly = _Mostly.of({word.text for word in words if word.text not in known}, words, vocabulary)
+    seen: dict[str, tuple[str, str] | None] = {}
+    words = [
+        word if word.text in known and not mostly.leet else _repair(word, vocabulary, changes, seen, mostly)
+        for word in words
+    ]
     words = _join_split(words, vocabulary, changes)
     words.extend(_hidden(folded, changes))
     return Normalised(
@@ -109,25 +118,81 @@ def dense_part(folded: str) -> str:
     return "".join(_DENSE.findall(folded))
 
 
+def _joined(
+    words: Sequence[Word],
+    places: Sequence[tuple[int, int]],
+    runs: Sequence[tuple[int, int, Sequence[tuple[str, int, int]]]],
+    origin: Sequence[int],
+    changes: list[Change],
+) -> list[Word]:
+    """Put what spelt-out letters say in their place; `runs` name words by number, parts by place."""
+    out: list[Word] = []
+    done = 0
+    for first, last, parts in runs:
+        out.extend(words[done:first])
+        out.extend(Word(text, origin[start], origin[end - 1] + 1) for text, start, end in parts)
+        changes.append(Change("spaced", origin[places[first][0]], origin[places[last - 1][1] - 1] + 1))
+        done = last
+    out.extend(words[done:])
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class _Mostly:
+    """What is wrong with most of a prompt's words: digits for letters, slips, letters of two scripts."""
+
+    leet: bool = False
+    slips: bool = False
+    drawn: bool = False
+
+    @classmethod
+    def of(cls, unknown: Collection[str], words: Sequence[Word], vocabulary: Vocabulary) -> _Mostly:
+        """Judge by the `unknown` ones among `words`. Two disguised words at least, and a good share."""
+        if len(unknown) < _FEWEST:
+            return cls()
+        some = sorted(unknown)[:_MOST_JUDGED]
+        digits = [text for text in some if not text.isalpha() and not text.isdigit()]
+        leet = False
+        if len(digits) >= _FEWEST:
+            read = sum(len(text) >= 3 and text.translate(_LEET) in vocabulary for text in digits)
+            leet = read >= _FEWEST and read >= _MOST_OF_DIGITS * len(digits)
+        long = [text for text in some if len(text) >= _LONG and text.isascii() and text.isalpha()]
+        slips = False
+        if len(long) >= _FEWEST:
+            all_long = len(long) + len({w.text for w in words if len(w.text) > _LONG} - set(unknown))
+            # Long words that are spelt right speak against it; a share of names is ordinary.
+            if len(long) >= _MOST_OF_LONG * all_long:
+                near = sum(vocabulary.near_word(text) is not None for text in long)
+                slips = near >= _FEWEST and near >= _MOST_OF_DIGITS * len(long)
+        drawn = sum(_is_mixed(text) for text in some) >= _FEWEST
+        return cls(leet, slips, drawn)
+
+
 def _repair(
-    word: Word, vocabulary: Vocabulary, changes: list[Change], seen: dict[str, tuple[str, str] | None]
+    word: Word,
+    vocabulary: Vocabulary,
+    changes: list[Change],
+    seen: dict[str, tuple[str, str] | None],
+    mostly: _Mostly,
 ) -> Word:
     text = word.text
-    if not 2 <= len(text) <= _MAX_REPAIRED or text.isdigit():
+    if len(text) > _MAX_REPAIRED or (
+        text.isascii() and not mostly.leet and (len(text) < 2 or text.isdigit())
+    ):
         return word
     if text not in seen:
-        seen[text] = _plainer(text, vocabulary)
+        seen[text] = _plainer(text, vocabulary, mostly)
     if (plain := seen[text]) is None:
         return word
     changes.append(Change(plain[0], word.start, word.end))
     return Word(plain[1], word.start, word.end)
 
 
-def _plainer(text: str, vocabulary: Vocabulary) -> tuple[str, str] | None:
+def _plainer(text: str, vocabulary: Vocabulary, mostly: _Mostly) -> tuple[str, str] | None:
     """Return the kind of change and the known word, or None where none is meant."""
     kind = ""
     if not text.isascii():
-        drawn = _drawn(text, vocabulary)
+        drawn = _drawn(text, vocabulary, mostly.drawn)
         if drawn is None:
             return None
         text, kind = drawn, "lookalike"
@@ -135,20 +200,39 @@ def _plainer(text: str, vocabulary: Vocabulary) -> tuple[str, str] | None:
         for name, undo in _UNDO:
             if better := undo(text, vocabulary):
                 return name, better
+    if mostly.leet and not text.isalpha() and (better := _all_leet(text, vocabulary)):
+        return "leet", better
+    if mostly.slips and text not in vocabulary and (better := vocabulary.near_word(text)):
+        return "typo", better
     return (kind, text) if kind else None
 
 
-def _drawn(text: str, vocabulary: Vocabulary) -> str | None:
+def _all_leet(text: str, vocabulary: Vocabulary) -> str | None:
+    """Read a word of a prompt in leet: known words of any length, unknown ones with few digits."""
+    for table in (_LEET, _LEET_OTHER):
+        plain = text.translate(table)
+        if plain.isalpha() and plain in vocabulary:
+            return plain
+        if plain.isalpha() and (near := vocabulary.near_word(plain)):
+            return near
+    plain = text.translate(_LEET)
+    return plain if plain.isalpha() and sum(map(str.isalpha, text)) >= max(2, len(text) / 3) else None
+
+
+def _drawn(text: str, vocabulary: Vocabulary, all_drawn: bool) -> str | None:
     """Return a word in other letters as it is drawn, where that draws Latin to mislead.
 
     Letters of two scripts in a word do; a word all in another script only where it draws a term: Russian
-    words stay Russian.
+    words stay Russian, unless other words of the prompt mix (`all_drawn`).
     """
     drawn = _folding.latin(text)
     if drawn is None:
         return None
-    mixed = any(char.isascii() and char.isalpha() for char in text)
-    return drawn if mixed or vocabulary.is_term(drawn) else None
+    return drawn if all_drawn or _is_mixed(text) or vocabulary.is_term(drawn) else None
+
+
+def _is_mixed(text: str) -> bool:
+    return not text.isascii() and any(char.isascii() and char.isalpha() for char in text)
 
 
 def _unleet(text: str, vocabulary: Vocabulary) -> str | None:
@@ -187,51 +271,6 @@ def _slip(text: str, vocabulary: Vocabulary) -> str | None:
 _UNDO = (("leet", _unleet), ("repeated", _collapse), ("typo", _slip))
 
 
-def _join_spelt(words: list[Word], vocabulary: Vocabulary, changes: list[Change]) -> list[Word]:
-    """Join runs of three or more single letters: `n u d e`, `n.u.d.e`, `n-u-d-e`."""
-    out: list[Word] = []
-    run: list[Word] = []
-
-    def flush() -> None:
-        if len(run) >= 3 and (parts := _segment(run, vocabulary)):
-            changes.append(Change("spaced", run[0].start, run[-1].end))
-            out.extend(parts)
-        else:
-            out.extend(run)
-        run.clear()
-
-    for word in words:
-        single = len(word.text) == 1
-        # Letters further apart than three signs were not spelt out by one hand.
-        if run and (not single or word.start - run[-1].end > 3 * 2):
-            flush()
-        if single:
-            run.append(word)
-        else:
-            out.append(word)
-    flush()
-    return out
-
-
-def _segment(run: Sequence[Word], vocabulary: Vocabulary) -> list[Word] | None:
-    """Split spelt letters into known words, or return None where they spell none.
-
-    At least one term, or nothing but known words of four letters and more: initials spell neither.
-    """
-    letters = "".join(word.text for word in run)
-    plain = letters if letters.isascii() else (_folding.latin(letters) or letters)
-    plain = plain if plain.isalpha() else plain.translate(_LEET)
-    parts = vocabulary.segment(plain)
-    words = [
-        Word(plain[first:last], run[first].start, run[last - 1].end) for first, last in parts if last > first
-    ]
-    if any(vocabulary.is_term(word.text) and len(word.text) >= 3 for word in words):
-        return words
-    if all(word.text in vocabulary and len(word.text) >= 4 for word in words):
-        return words
-    return None
-
-
 def _join_split(words: list[Word], vocabulary: Vocabulary, changes: list[Change]) -> list[Word]:
     """Join a term that was cut in two where neither half is a word: `po rn`."""
     out: list[Word] = []
@@ -240,8 +279,8 @@ def _join_split(words: list[Word], vocabulary: Vocabulary, changes: list[Change]
         if (
             last is not None
             and 0 < word.start - last.end <= 3
-            and word.text not in vocabulary
-            and last.text not in vocabulary
+            and vocabulary.is_crumb(word.text)
+            and vocabulary.is_crumb(last.text)
             and len(last.text) + len(word.text) <= _MAX_REPAIRED
             and vocabulary.is_term(joined := last.text + word.text, strong=True)
             and len(joined) >= 4

@@ -10,6 +10,9 @@ __all__ = ["Vocabulary"]
 _LONGEST = 18
 _MIN_TYPO = 5
 _MIN_CHANGED = 8
+_MIN_NEAR = 6  # shorter words have too many neighbours
+_PARTICLES = 120  # words of one or two letters are words among so many of the commonest, and crumbs after
+_CRUMB = 5.0
 _UNKNOWN = 14.0  # the price of a letter that belongs to no word: dearer than any word
 
 
@@ -23,8 +26,13 @@ class Vocabulary:
         self, *, common: Iterable[str], terms: Mapping[str, str], words: Collection[str] = ()
     ) -> None:
         self._terms = dict(terms)
-        self._cost = {word: math.log(rank + 10) for rank, word in enumerate(common)}
+        self._cost = {
+            word: math.log(rank + 10) + (_CRUMB if len(word) <= 2 and rank >= _PARTICLES else 0)
+            for rank, word in enumerate(common)
+        }
         self._common = frozenset(self._cost)
+        rare = (word for rank, word in enumerate(self._cost) if len(word) <= 2 and rank >= _PARTICLES)
+        self._crumbs = frozenset(rare)
         self._known = frozenset({*self._terms, *self._cost, *words})
         for word in (*self._terms, *words):
             self._cost.setdefault(word, math.log(2000))
@@ -32,8 +40,9 @@ class Vocabulary:
         self._near: dict[str, str] = {}
         for term, strength in sorted(self._terms.items()):
             if strength == "strong" and len(term) >= _MIN_TYPO and term.isascii() and term.isalpha():
-                for key in _deletions(term):
+                for key in (term, *_deletions(term)):
                     self._near.setdefault(key, term)
+        self._near_words: dict[str, str] | None = None
 
     def __contains__(self, word: str) -> bool:
         return word in self._known
@@ -41,6 +50,10 @@ class Vocabulary:
     def is_common(self, word: str) -> bool:
         """Whether `word` is one of ordinary captions."""
         return word in self._common
+
+    def is_crumb(self, word: str) -> bool:
+        """Whether `word` is unknown, or one or two letters that are rarely a word."""
+        return word in self._crumbs or word not in self._known
 
     @property
     def known(self) -> frozenset[str]:
@@ -64,6 +77,27 @@ class Vocabulary:
             term = self._near.get(key)
             if term and term[0] == word[0] and abs(len(term) - len(word)) <= 1 and _slip(term, word):
                 return term
+        return None
+
+    def near_word(self, word: str) -> str | None:
+        """Return the known word, of six letters and more, that `word` misses by one slip.
+
+        The commonest one first. For prompts that are full of slips only: among all words, chance
+        neighbours are many.
+        """
+        if not _MIN_NEAR - 1 <= len(word) <= _LONGEST or not word.isascii() or not word.isalpha():
+            return None
+        if self._near_words is None:
+            near: dict[str, str] = {}
+            for known in (*self._terms, *self._cost):
+                if _MIN_NEAR <= len(known) <= _LONGEST and known.isascii() and known.isalpha():
+                    for key in (known, *_deletions(known)):
+                        near.setdefault(key, known)
+            self._near_words = near
+        for key in (word, *_deletions(word)):
+            found = self._near_words.get(key)
+            if found and found[0] == word[0] and abs(len(found) - len(word)) <= 1 and _slip(found, word):
+                return found
         return None
 
     def segment(self, letters: str) -> list[tuple[int, int]]:

@@ -1,6 +1,6 @@
 """Fit the prompt guard's numbers from labelled prompts: `python -m clearmark.guardrails.prompt.fit --help`.
 
-Steps, in this order: `words` lists the common words of harmless captions (what spelling repair takes for a
+Steps, in this order: `words` lists the common words of English prompts (what spelling repair takes for a
 word); `model` fits the linear model over words; `calibrate` weighs that model and the term lists into one
 probability per category on sources that the model did not see, and picks the thresholds; `card` writes the
 model card. Every step writes into this package and prints what it measured.
@@ -60,9 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _words(rows: Sequence[Row]) -> int:
     counts: Counter[str] = Counter()
     for row in rows:
-        if row.lang == "en" and not row.unsafe:
+        if row.lang == "en":
             counts.update(set(re.findall(r"[a-z]{2,18}", row.text.lower())))
-    known = sorted((word for word in counts if counts[word] >= 3), key=lambda word: (-counts[word], word))
+    known = sorted((word for word in counts if counts[word] >= 2), key=lambda word: (-counts[word], word))
     (_HERE / "terms" / "common.txt").write_text("\n".join(known) + "\n", encoding="utf-8")
     _say(f"{len(known):,} words")
     return 0
