@@ -12,6 +12,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sqlalchemy import URL, Connection, Select, create_engine, event, text
 from clearmark.audits.ledger._checkpoint_log import sync_folder
 from clearmark.audits.ledger._schema import EVENT, FORMAT, METADATA, sqlite_triggers
 from clearmark.audits.ledger._store import Duplicate, Store
+from clearmark.audits.ledger._turnstile import TurnNotCome, Turnstile
 from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
 
 __all__ = ["SqliteStore"]
@@ -49,6 +51,7 @@ class SqliteStore(Store):
         self.name = str(path)
         self.fresh = _touch(path, create)
         self._busy_timeout_s = busy_timeout_s
+        self._turnstile = Turnstile(path)
         self.engine = create_engine(
             URL.create("sqlite", database=str(path)),
             connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
@@ -148,6 +151,21 @@ class SqliteStore(Store):
                 break
             yield row
         yield LedgerTampered(f"the ledger {self.name} cannot be read further")
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Stand in the queue of processes: SQLite's own lock has none, and lets some of them starve."""
+        try:
+            with self._turnstile.turn(self._busy_timeout_s):
+                yield
+        except TurnNotCome as exc:
+            what, hint = _WORDS["SQLITE_BUSY"]
+            raise LedgerUnavailable(f"the ledger {self.name} is not available: {what}", hint=hint) from exc
+
+    def close(self) -> None:
+        """Close all connections, and the queue."""
+        super().close()
+        self._turnstile.close()
 
     def write_options(self) -> dict[str, Any]:
         """Let the transaction begin with the lock; see `_begin`."""

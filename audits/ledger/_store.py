@@ -69,6 +69,10 @@ class Store(ABC):
         """Give a context in which an error of the database leaves the transaction usable."""
         return nullcontext()
 
+    def turn(self) -> AbstractContextManager[Any]:
+        """Give a context that is entered when it is this process's turn to write."""
+        return nullcontext()
+
     def write_options(self) -> dict[str, Any]:
         """Return options for the connection of a writing transaction."""
         return {}
@@ -102,7 +106,11 @@ class Store(ABC):
             LedgerError: in place of every error of the database; nothing of the block is then on record.
         """
         try:
-            with self.engine.connect().execution_options(**self.write_options()) as conn, conn.begin():
+            with (
+                self.turn(),
+                self.engine.connect().execution_options(**self.write_options()) as conn,
+                conn.begin(),
+            ):
                 self.lock(conn)
                 yield conn
         except self.driver_errors as exc:

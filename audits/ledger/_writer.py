@@ -21,7 +21,7 @@ from sqlalchemy import Connection, func, select
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
 from clearmark.audits.ledger._cosign import with_signatures
 from clearmark.audits.ledger._entries import Entry, record
-from clearmark.audits.ledger._merkle import hash_leaf
+from clearmark.audits.ledger._merkle import HASH_SIZE, hash_leaf
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._records import Recorded
 from clearmark.audits.ledger._schema import CHECKPOINT, COSIGNATURE, EVENT, MARK, PERSONAL, SUBJECT_KEY, TILE
@@ -324,8 +324,15 @@ class Writer:
             self._behind = False
 
     def _current(self, conn: Connection) -> Tree:
-        if self._store.size(conn) == self.tree.size:
-            return self.tree
+        size, tree = self._store.size(conn), self.tree
+        if size == tree.size:
+            return tree
+        if 0 < size - tree.size <= MAX_GROUP and tree.size:
+            # Others wrote a little: their leaves extend what is known here, and their tiles are stored.
+            query = select(EVENT.c.leaf_hash).where(EVENT.c.seq >= tree.size).order_by(EVENT.c.seq)
+            leaves = list(conn.execute(query).scalars())
+            if len(leaves) == size - tree.size and all(map(_is_hash, leaves)):
+                return tree.extend(leaves)[0]
         return self._store.load_tree(conn)
 
     def _key(self, conn: Connection, reference: bytes, keys: dict[bytes, DataKey]) -> DataKey:
@@ -368,6 +375,10 @@ class Writer:
             raise LedgerUnavailable(
                 "this ledger was opened before the process was forked", hint="open it again in the child"
             )
+
+
+def _is_hash(value: object) -> bool:
+    return isinstance(value, bytes) and len(value) == HASH_SIZE
 
 
 def _only_erased(conn: Connection, recorded: Recorded, entry: Entry) -> bool:

@@ -48,7 +48,12 @@ def test_settings_and_rights(path):
         for file in path.parent.iterdir():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
     assert values == {"journal_mode": "wal", "synchronous": 3, "secure_delete": 1, "trusted_schema": 0}
-    assert sorted(file.name for file in path.parent.iterdir()) == ["ledger.checkpoints.log", "ledger.db"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "ledger.checkpoints.log",
+        "ledger.db",
+        "ledger.db-next",
+        "ledger.db-turn",
+    ]
 
 
 def test_absent_and_not_to_be_made(path):
