@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from clearmark.guardrails.memorization.calibration import Calibration, calibrate
     from clearmark.guardrails.memorization.checker import Check, CopyChecker, CopyMatch, entry_of
     from clearmark.guardrails.memorization.descriptor import Descriptor, OnnxDescriptor, default_descriptor
+    from clearmark.guardrails.memorization.evidence import evidence_page
     from clearmark.guardrails.memorization.geometry import KINDS, Region
     from clearmark.guardrails.memorization.hashes import pdq
     from clearmark.guardrails.memorization.index import Entry, Index, IndexDamaged, Item, Removal
@@ -25,6 +26,7 @@ _HOMES = {
     "calibration": ("Calibration", "calibrate"),
     "checker": ("Check", "CopyChecker", "CopyMatch", "entry_of"),
     "descriptor": ("Descriptor", "OnnxDescriptor", "default_descriptor"),
+    "evidence": ("evidence_page",),
     "geometry": ("KINDS", "Region"),
     "hashes": ("pdq",),
     "index": ("Entry", "Index", "IndexDamaged", "Item", "Removal"),
@@ -49,6 +51,7 @@ __all__ = [
     "calibrate",
     "default_descriptor",
     "entry_of",
+    "evidence_page",
     "pdq",
 ]
 

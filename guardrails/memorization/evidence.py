@@ -37,16 +37,17 @@ h2{font-size:1.15rem;margin:0}p{margin:.25rem 0}.verdict{font-weight:600;color:v
 article{margin:2rem 0;padding-top:1.5rem;border-top:1px solid var(--line)}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(17rem,1fr));gap:1rem;margin:1rem 0}
 figure{margin:0}figcaption{font-size:.85rem;opacity:.8;margin-top:.35rem}img{width:100%;height:20rem;
-object-fit:contain;background:var(--soft);border-radius:.25rem}dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.25rem;
-font-size:.9rem}dt{opacity:.75}dd{margin:0;overflow-wrap:anywhere}
+object-fit:contain;background:var(--soft);border-radius:.25rem}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.25rem;font-size:.9rem}
+dt{opacity:.75}dd{margin:0;overflow-wrap:anywhere}
 @media print{article{break-inside:avoid}}
 """
 
 
 def evidence_page(data: bytes, checker: CopyChecker, found: Check, *, title: str = "") -> str:
-    """Return a page (HTML, nothing outside of it) that shows what `found` rests on for the picture `data`.
+    """Return a page (HTML, nothing outside of it) that shows what `found` rests on.
 
-    The boxes of `found` are in pixels of the picture, as `CopyChecker.check` returns them.
+    `found` is what `checker` said of the picture `data`.
 
     Raises:
         MediaError: the picture cannot be read.
@@ -95,7 +96,8 @@ def _article(pixels: NDArray[np.uint8], checker: CopyChecker, match: CopyMatch) 
         for caption, uri in figures
     )
     rows = "".join(f"<dt>{label}</dt><dd>{html.escape(value)}</dd>" for label, value in facts)
-    return f'<article><h2>{html.escape(item.key)}</h2><div class="pair">{pictures}</div><dl>{rows}</dl></article>'
+    head = f"<article><h2>{html.escape(item.key)}</h2>"
+    return f'{head}<div class="pair">{pictures}</div><dl>{rows}</dl></article>'
 
 
 def _rights(match: CopyMatch) -> Sequence[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Perceptual hashes: PDQ and pHash, over all eight flips and quarter turns.
+"""The perceptual hash PDQ, over all eight flips and quarter turns.
 
 PDQ is written from Facebook's description (The TMK+PDQF Video-Hashing Algorithm and the PDQ Image-Hashing
 Algorithm, 2019), with its bit order, so that its hex form can be exchanged with lists of others. Hashes fail
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Pdq", "pdq", "pdq_dihedral", "phash_dihedral"]
+__all__ = ["Pdq", "pdq", "pdq_dihedral"]
 
 _SIDE = 64
 _BITS = 16
@@ -57,28 +57,6 @@ def pdq_dihedral(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
             out.extend(turned * rows[:, None] * columns[None, :] for columns in (np.ones(_BITS), sign))
     codes = [np.frombuffer(_bits(coefficients), dtype=np.uint8) for coefficients in out]
     return np.stack(codes), _quality(small)
-
-
-def phash_dihedral(pixels: NDArray[np.uint8]) -> tuple[int, ...]:
-    """Return the 64-bit pHash of all flips and quarter turns (imagehash), as unsigned integers."""
-    import imagehash
-    import PIL.Image
-
-    picture = PIL.Image.fromarray(pixels)
-    turns = PIL.Image.Transpose
-    kinds = (
-        None,
-        turns.FLIP_LEFT_RIGHT,
-        turns.FLIP_TOP_BOTTOM,
-        turns.ROTATE_90,
-        turns.ROTATE_180,
-        turns.ROTATE_270,
-        turns.TRANSPOSE,
-        turns.TRANSVERSE,
-    )
-    return tuple(
-        int(str(imagehash.phash(picture if kind is None else picture.transpose(kind))), 16) for kind in kinds
-    )
 
 
 def _shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:

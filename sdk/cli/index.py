@@ -100,17 +100,25 @@ def remove(
 def query(
     index: IndexArgument,
     paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
+    pages: Annotated[
+        Path | None, typer.Option("--pages", help="Folder for an evidence page (HTML) of each copy.")
+    ] = None,
     json_: JsonOption = False,
 ) -> int:
     """Say of each picture whether it is a copy of an item, of which, and where."""
-    from clearmark.guardrails.memorization import CopyChecker, Index
+    from clearmark.guardrails.memorization import CopyChecker, Index, evidence_page
 
     worst = 0
     with Index(index) as found:
         checker = CopyChecker(found)
         for path in _pictures(paths):
             try:
-                check = checker.check(_read(path))
+                data = _read(path)
+                check = checker.check(data)
+                if pages is not None and check.memorized:
+                    pages.mkdir(parents=True, exist_ok=True)
+                    page = pages / f"{hashlib.sha256(data).hexdigest()[:16]}.html"
+                    page.write_text(evidence_page(data, checker, check, title=path.name), encoding="utf-8")
             except Error as error:
                 worst = worst or error.exit_code
                 emit({"path": str(path), "error": str(error)}) if json_ else say(f"{path}: {error}")
