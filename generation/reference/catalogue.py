@@ -21,9 +21,9 @@ FILES = (
 )
 
 
-def entries() -> tuple[ModelEntry, ...]:
+def entries(folder: Path = WEIGHTS) -> tuple[ModelEntry, ...]:
     """Return the two models that the reference generator consists of: ours, and the text encoder."""
-    return load_entries((WEIGHTS / "catalogue.json").read_bytes())
+    return load_entries((folder / "catalogue.json").read_bytes())
 
 
 def write_catalogue(folder: Path, *, version: str = "1") -> None:

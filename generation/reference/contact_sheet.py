@@ -21,7 +21,11 @@ PROMPTS = (
     "a blue butterfly", "an insect", "a lion", "a horse", "a house", "a green tree",
     "a red flower", "a car", "a boat", "an airplane", "a yellow sun", "a smiley face",
     "a red heart", "a clock", "a folder", "a guitar", "the flag of france", "a blue and yellow flag",
-    "a hat", "a pair of scissors",
+    "a hat", "a pair of scissors", "a red ladybug", "a bee", "a pink flower", "a palm tree", "a sailing boat",
+    "a red house", "an owl", "a duck", "an elephant", "a turtle", "a mouse", "a snail", "a pear",
+    "a slice of pizza", "a loaf of bread", "a carrot", "a bus", "a bicycle", "a rocket", "a church",
+    "a castle", "a chair", "a book", "a telephone", "a light bulb", "a key", "a hammer", "a football",
+    "a trumpet", "a playing card", "a purple butterfly", "a sad smiley face",
 )  # fmt: skip
 COLUMNS, TILE, STRIP = 8, 160, 18
 
