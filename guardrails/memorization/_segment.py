@@ -12,7 +12,8 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
 
 from clearmark.core.errors import Error
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["IndexDamaged", "Segment", "read_segment", "sync_folder", "write_file", "write_segment"]
+__all__ = ["FileWriter", "IndexDamaged", "Segment", "read_segment", "sync_folder", "write_segment"]
 
 _MAGIC = b"CLMSEG01"
 _HEAD = struct.Struct("<8sQQ8x")
@@ -54,12 +55,11 @@ def write_segment(
     """Write a segment durably; return the SHA-256 of the file and its size."""
     import numpy as np
 
-    parts = [_HEAD.pack(_MAGIC, len(ids), len(owner))]
-    for array, kind in ((pdq, "u1"), (ids, "<i8"), (codes, "u1"), (owner, "<u4")):
-        parts.append(np.ascontiguousarray(array, dtype=kind).tobytes())
-    data = b"".join(parts)
-    write_file(path, data)
-    return hashlib.sha256(data).hexdigest(), len(data)
+    with FileWriter(path) as stream:
+        stream.write(_HEAD.pack(_MAGIC, len(ids), len(owner)))
+        for array, kind in ((pdq, "u1"), (ids, "<i8"), (codes, "u1"), (owner, "<u4")):
+            stream.write(np.ascontiguousarray(array, dtype=kind).reshape(-1).view(np.uint8).data)
+    return stream.sha256, stream.size
 
 
 def read_segment(path: Path, *, sha256: str, size: int) -> Segment:
@@ -77,7 +77,7 @@ def read_segment(path: Path, *, sha256: str, size: int) -> Segment:
         data = np.memmap(path, dtype=np.uint8, mode="r")
     except OSError as exc:
         raise IndexDamaged(f"{path.name}: {exc.strerror}", hint=hint) from exc
-    if hashlib.sha256(data.tobytes()).hexdigest() != sha256:
+    if hashlib.sha256(data.data).hexdigest() != sha256:
         raise IndexDamaged(f"{path.name}: its digest is not the one on record", hint=hint)
     magic, items, rows = _HEAD.unpack(data[: _HEAD.size].tobytes())
     ends = [_HEAD.size]
@@ -92,12 +92,35 @@ def read_segment(path: Path, *, sha256: str, size: int) -> Segment:
     return Segment(path.stem, pdq.reshape(-1, 32), ids.view("<i8"), codes.reshape(-1, 64), owners)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a new file and force it to the disk."""
-    with path.open("xb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+class FileWriter:
+    """Writes a new file and forces it to the disk when it is closed; `sha256` and `size` are of its bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._stream = path.open("xb")
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def sha256(self) -> str:
+        """The digest of what was written so far."""
+        return self._digest.hexdigest()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append bytes."""
+        self._stream.write(data)
+        self._digest.update(data)
+        self.size += len(data)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._stream:
+            if kind is None:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
 
 
 def sync_folder(path: Path) -> None:
