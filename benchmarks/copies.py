@@ -16,7 +16,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from clearmark.benchmarks import _copies_peers as peers
 from clearmark.benchmarks import _copies_report as report
 from clearmark.benchmarks._copies_pictures import Picture, encode, fetch, pool, split, synthetic
-from clearmark.benchmarks._copies_transforms import TRANSFORMS
+from clearmark.benchmarks._copies_transforms import TRANSFORMS, Changed
 from clearmark.guardrails.memorization import (
     CopyChecker,
+    CopyMatch,
     Index,
     Item,
     OnnxDescriptor,
@@ -47,14 +48,16 @@ _SHARE = 0.38
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A picture to be held against the index: `right` is the key that it is a copy of, empty when of none."""
+    """A picture to be held against the index: `right` is the key that it is a copy of, empty when of none.
+
+    `make` returns it, and where in it the copy is.
+    """
 
     key: str
     package: str
     transform: str
     right: str
-    pixels: NDArray[np.uint8] = field(repr=False)
-    mask: NDArray[np.bool_] | None = field(repr=False, default=None)
+    make: Callable[[], tuple[NDArray[np.uint8], NDArray[np.bool_] | None]] = field(repr=False)
 
 
 class _Remembering:
@@ -85,11 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--queries", type=int, default=60, help="copies of each kind")
     parser.add_argument("--negatives", type=int, default=6000, help="most pictures that were never indexed")
     parser.add_argument("--only", action="append", default=[], help="a transform; may be given again")
-    parser.add_argument("--no-peers", action="store_true", help="the cascade and its own stages alone")
+    parser.add_argument("--part", choices=("all", "own", "peers"), default="all", help="what is measured")
     parser.add_argument("--descriptor", type=Path, help="another descriptor than the shipped one, in ONNX")
     parser.add_argument("--seed", type=int, default=20261124)
     parser.add_argument("--fpr", type=float, default=1e-3)
-    parser.add_argument("--evidence", type=Path, help="where to write all that was measured, as JSON lines")
+    parser.add_argument(
+        "--evidence",
+        type=Path,
+        help="JSON lines of all that was measured, to go on with",
+    )
     parser.add_argument(
         "--again", type=Path, action="append", default=[], help="report on such files instead of measuring"
     )
@@ -102,16 +109,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     if options.again:
-        files = [[json.loads(line) for line in path.read_text().splitlines()] for path in options.again]
-        rows = [files[0][0], *(row for file in files for row in file[1:])]
+        rows = report.merged(options.again)
     else:
         if options.fetch:
             fetch(options.data, options.purpose)
-        rows = []
-        with (options.evidence or Path(os.devnull)).open("w", encoding="utf-8") as stream:
-            for row in measure(options):
-                rows.append(row)
-                stream.write(json.dumps(row) + "\n")
+        rows = report.merged([options.evidence]) if options.evidence and options.evidence.exists() else []
+        with (options.evidence or Path(os.devnull)).open("a", encoding="utf-8") as stream:
+            for row in measure(options, {row["key"] for row in rows[1:]}):
+                if "indexed" not in row or not rows:
+                    rows.append(row)
+                    stream.write(json.dumps(row) + "\n")
     head, rows = rows[0], rows[1:]
     result = report.summary(head, rows, fpr=options.fpr)
     if options.review:
@@ -124,8 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(report.table(result))
 
 
-def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Return the head (what was indexed), then a row for each query."""
+def measure(options: argparse.Namespace, done: Container[str] = frozenset()) -> Iterator[dict[str, Any]]:
+    """Return the head (what was indexed), then a row for each query whose key is not in `done`."""
     rng = np.random.default_rng(options.seed)
     pictures = pool(options.data, options.purpose)
     indexed, others = split(pictures, _SHARE, options.seed)
@@ -137,7 +144,7 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     index = _index(options.data, indexed, drawn, descriptor)
     _say(f"{len(index)} pictures indexed, {time.perf_counter() - begun:.0f} s")
     checker = CopyChecker(index, descriptor=descriptor, cached=len(index))
-    stages = peers.stages(index, descriptor, with_peers=not options.no_peers)
+    stages = peers.stages(index, descriptor, part=options.part)
     shown: dict[str, Callable[[], NDArray[np.uint8]]] = {p.path.stem: p.pixels for p in indexed}
     for number, (kind, one, _) in enumerate(drawn):
         if float(one.std()) >= 1:
@@ -154,25 +161,29 @@ def measure(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         "packages": packages,
         "descriptor": descriptor.ref,
         "stages": [stage.name for stage in stages],
-        "missing": peers.missing() if not options.no_peers else [],
+        "missing": peers.missing() if options.part != "own" else [],
     }
     begun = time.perf_counter()
     chosen = options.only or list(TRANSFORMS)
     part, parts = (int(n) for n in options.shard.split("/"))
     for number, query in enumerate(_queries(indexed, others, drawn, chosen, options, rng)):
-        if number % parts != part - 1:
+        if number % parts != part - 1 or query.key in done:
             continue
+        pixels, mask = query.make()
         began = time.process_time()
-        found = checker.candidates(query.pixels)
-        row = _row(query, found, keys, stages)
-        row["ms"] = round(1000 * row.pop("spent", time.process_time() - began), 1)
-        yield row
+        found = checker.candidates(pixels) if options.part != "peers" else []
+        spent = time.process_time() - began
+        row = _row(query, found)
+        if mask is not None:
+            row["iou"] = _overlap(query, found, mask)
+        row["stages"] = {stage.name: _likeness(stage, pixels, keys, query.right) for stage in stages}
+        yield row | {"ms": round(1000 * spent, 1)}
         if number % 500 == 499:
             _say(f"{number + 1} queries, {time.perf_counter() - begun:.0f} s")
 
 
-def _row(query: Query, found: Sequence[Any], keys: Sequence[str], stages: Sequence[Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {
+def _row(query: Query, found: Sequence[CopyMatch]) -> dict[str, Any]:
+    return {
         "key": query.key,
         "package": query.package,
         "transform": query.transform,
@@ -180,7 +191,6 @@ def _row(query: Query, found: Sequence[Any], keys: Sequence[str], stages: Sequen
         "found": [
             {
                 "key": match.item.key,
-                "score": match.score,
                 "evidence": [round(value, 5) for value in match.evidence],
                 "kind": match.kind,
                 "inliers": match.region.inliers if match.region else 0,
@@ -189,19 +199,25 @@ def _row(query: Query, found: Sequence[Any], keys: Sequence[str], stages: Sequen
             for match in found
         ],
     }
+
+
+def _overlap(query: Query, found: Sequence[CopyMatch], mask: NDArray[np.bool_]) -> float | None:
     right = next((match for match in found if match.item.key == query.right), None)
-    if query.mask is not None and right is not None and right.region is not None:
-        row["iou"] = round(report.overlap(right.region.mask, query.mask), 4)
-    row["stages"] = {}
-    for stage in stages:
-        likeness = stage.likeness(query.pixels)
-        best = np.argsort(-likeness)[:4]
-        row["stages"][stage.name] = {
-            "best": [[keys[n], round(float(likeness[n]), 5)] for n in best],
-            "right": round(float(likeness[keys.index(query.right)]), 5) if query.right else None,
-            "rank": int((likeness > likeness[keys.index(query.right)]).sum()) if query.right else None,
-        }
-    return row
+    if right is None or right.region is None:
+        return None
+    return round(report.overlap(right.region.mask, mask), 4)
+
+
+def _likeness(
+    stage: peers.Stage, pixels: NDArray[np.uint8], keys: Sequence[str], right: str
+) -> dict[str, Any]:
+    likeness = stage.likeness(pixels)
+    best = np.argsort(-likeness)[:4]
+    out: dict[str, Any] = {"best": [[keys[n], round(float(likeness[n]), 5)] for n in best]}
+    if right:
+        value = likeness[keys.index(right)]
+        out |= {"right": round(float(value), 5), "rank": int((likeness > value).sum())}
+    return out
 
 
 def _queries(  # noqa: PLR0917  one call
@@ -219,14 +235,26 @@ def _queries(  # noqa: PLR0917  one call
     for name in transforms:
         for number, picture in enumerate(sources):
             own = np.random.default_rng([options.seed, number, *name.encode()])
-            other = others[int(own.integers(len(others)))].pixels()
-            pixels, mask = TRANSFORMS[name](picture.pixels(), own, other)
-            yield Query(f"{picture.path.stem}/{name}", picture.package, name, picture.path.stem, pixels, mask)
+            other = others[int(own.integers(len(others)))]
+            make = partial(_changed, name, picture, other, own)
+            yield Query(f"{picture.path.stem}/{name}", picture.package, name, picture.path.stem, make)
     for number, (kind, _, twin) in enumerate(drawn):
-        yield Query(f"{kind}-twin-{number}", f"drawn: {kind}", "", "", twin)
+        yield Query(f"{kind}-twin-{number}", f"drawn: {kind}", "", "", partial(_plain, twin))
     order = rng.permutation(len(others))[: options.negatives - len(drawn)]
     for picture in (others[n] for n in order):
-        yield Query(picture.path.stem, picture.package, "", "", picture.pixels())
+        yield Query(picture.path.stem, picture.package, "", "", partial(_unchanged, picture))
+
+
+def _changed(name: str, picture: Picture, other: Picture, rng: np.random.Generator) -> Changed:
+    return TRANSFORMS[name](picture.pixels(), rng, other.pixels())
+
+
+def _unchanged(picture: Picture) -> tuple[NDArray[np.uint8], None]:
+    return picture.pixels(), None
+
+
+def _plain(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], None]:
+    return pixels, None
 
 
 def _index(data: Path, indexed: Sequence[Picture], drawn: Sequence[Any], descriptor: Descriptor) -> Index:
