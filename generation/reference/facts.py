@@ -25,7 +25,7 @@ _LIMITATIONS = (
 
 
 def facts(folder: Path = WEIGHTS, recognition: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the fields of a model's document; `recognition` is what `clearmark bench recognition` printed."""
+    """Return the fields of a model's document; `recognition` is what `clearmark bench recognition` said."""
     record = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     ours = entries(folder)[0]
     metrics = [
