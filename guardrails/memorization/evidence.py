@@ -36,7 +36,8 @@ color:var(--ink);font:16px/1.5 system-ui,sans-serif}h1{font-size:1.5rem;margin:0
 h2{font-size:1.15rem;margin:0}p{margin:.25rem 0}.verdict{font-weight:600;color:var(--accent)}
 article{margin:2rem 0;padding-top:1.5rem;border-top:1px solid var(--line)}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(17rem,1fr));gap:1rem;margin:1rem 0}
-figure{margin:0}figcaption{font-size:.85rem;opacity:.8;margin-top:.35rem}img{width:100%;height:20rem;
+figure{margin:0;min-width:0}
+h2,figcaption,code{overflow-wrap:anywhere}figcaption{font-size:.85rem;opacity:.8;margin-top:.35rem}img{width:100%;height:20rem;
 object-fit:contain;background:var(--soft);border-radius:.25rem}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1.25rem;font-size:.9rem}
 dt{opacity:.75}dd{margin:0;overflow-wrap:anywhere}
@@ -128,7 +129,7 @@ def _drawn(pixels: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
 
     mask = _mask(pixels, region)
     out = np.where(mask[..., None], pixels, (pixels * 0.35 + 120).astype(np.uint8)).astype(np.uint8)
-    outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    outline, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     thick = max(1, max(pixels.shape) // 220)
     cv2.drawContours(out, outline, -1, (234, 88, 12), 2 * thick)
     if outline:
