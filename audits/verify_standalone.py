@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 4_000_000
-EXPORT = "clearmark ledger export v1"
+EXPORT = "clearmark ledger export v2"
 
 Point = tuple[int, int, int, int]
 
@@ -132,8 +132,8 @@ def read_key(text: str, kind: int = 1) -> tuple[str, bytes, bytes]:
     return name, key_id, raw[1:]
 
 
-def open_checkpoint(note: str, key: tuple[str, bytes, bytes]) -> tuple[int, bytes]:
-    """Return (tree size, root) of a signed checkpoint of the log that `key` belongs to."""
+def open_note(note: str, key: tuple[str, bytes, bytes]) -> str:
+    """Return the text of a note that `key` signed."""
     name, key_id, public = key
     if re.search("[\x00-\x09\x0b-\x1f]", note) or not note.endswith("\n"):
         raise Refused("the checkpoint is not a signed note")
@@ -156,6 +156,13 @@ def open_checkpoint(note: str, key: tuple[str, bytes, bytes]) -> tuple[int, byte
             good = True
     if not good:
         raise Refused(f"the checkpoint is not signed by {name}")
+    return text
+
+
+def open_checkpoint(note: str, key: tuple[str, bytes, bytes]) -> tuple[int, bytes]:
+    """Return (tree size, root) of a signed checkpoint of the log that `key` belongs to."""
+    name = key[0]
+    text = open_note(note, key)
     head = text.split("\n")[:-1]
     if len(head) < 3 or not all(head) or not re.fullmatch("0|[1-9][0-9]{0,18}", head[1]):
         raise Refused("the signed note is not a checkpoint")
@@ -246,20 +253,31 @@ def check_export(path: str, verifier_key: str, witnesses: list[str]) -> dict[str
     """Check every line of an export; return what was found out. Raises Refused or Unusable."""
     key = read_key(verifier_key)
     with Path(path).open("rb") as stream:
-        first = _row(stream.readline(MAX_BYTES))
+        line = stream.readline(MAX_BYTES)
+        digest = hashlib.sha256(line)
+        first = _row(line)
         note = first.get("checkpoint")
         if first.get("format") != EXPORT or not isinstance(note, str):
             raise Unusable("that is no export of a picture log")
         size, root = open_checkpoint(note, key)
         check_witnesses(note, witnesses)
+        last = -1
         for count, line in enumerate(iter(lambda: stream.readline(MAX_BYTES), b"")):
             row = _row(line)
             if "events" in row:
-                if row["events"] != count or stream.read(1):
-                    raise Refused("the export is not complete")
+                # The seal is over the number of events and all lines before; its text is no checkpoint's.
+                text = f"{key[0]}/export\n{count}\n{base64.b64encode(digest.digest()).decode()}\n"
+                seal = row.get("seal")
+                sealed = isinstance(seal, str) and open_note(seal, key) == text
+                if not sealed or row["events"] != count or stream.read(1):
+                    raise Refused("the export is not what was sealed, or not all of it")
                 return {"ok": True, "log": key[0], "events": count, "tree_size": size, "root": root.hex()}
             if not _row_holds(row, size, root):
                 raise Refused(f"event {count + 1} of the export is not in the log as it stands there")
+            if row["seq"] <= last:
+                raise Refused(f"event {count + 1} of the export is out of its order")
+            last = row["seq"]
+            digest.update(line)
     raise Refused("the export was cut short")
 
 

@@ -155,9 +155,7 @@ class Custody(Reading, ABC):
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-                lines = export_lines(
-                    chosen_events, head=head, tree=tree, verifier_key=self._signer.verifier_key
-                )
+                lines = export_lines(chosen_events, head=head, tree=tree, signer=self._signer)
                 for line in lines:
                     stream.write(line)
                     seal.update(line.encode())

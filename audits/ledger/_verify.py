@@ -176,14 +176,13 @@ class _Verification:
                         self.links.note(row[0], row[1], row[4], json.loads(row[6])["body"])
                     self.take_leaves(good.leaves, heads, tiles)
         if not self.stopped:
+            self.compare_lost(heads)
             self.links.compare_pruned(finding)
             for number in tiles.rest():
                 self.findings["tree"].bad(f"tile {number} of level 0 is above no events", self.size)
         finding.done = f"{self.size} events hash to what is on record"
         if self.links.gone:
             finding.done += f", {len(self.links.gone)} of them pruned"
-        if not self.stopped:
-            self.compare_lost(heads)
 
     def walk_rows(
         self, group: Sequence[Any], heads: deque[tuple[Checkpoint, str]], tiles: StoredTiles
@@ -202,13 +201,14 @@ class _Verification:
             if problem:
                 finding.bad(f"event {seq} {problem}", seq)
             if made is None:
-                self.stopped = True
+                self.stopped = self.links.partial = True
                 break
         self.take_leaves(leaves, heads, tiles)
 
     def compare_lost(self, heads: Iterable[tuple[Checkpoint, str]]) -> None:
         """Report checkpoints over more events than there are: one for each place where they stand."""
         for where, size in {where: head.size for head, where in heads}.items():
+            self.links.partial = True
             self.findings[where].bad(
                 f"a signed checkpoint covers {size} events; the database holds {self.size}: "
                 "it was cut or rolled back",

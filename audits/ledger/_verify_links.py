@@ -5,7 +5,7 @@ The walk over the events notes what they say; afterwards the other tables are co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -33,6 +33,7 @@ class Links:
         self.takings: dict[str, tuple[int, Mapping[str, Any]]] = {}
         self.pruned: dict[str, list[int]] = {}
         self.gone: set[int] = set()
+        self.partial = False
 
     def note(self, seq: int, event_id: str, kind: str, body: Mapping[str, Any]) -> None:
         """Remember what one event says."""
@@ -57,7 +58,7 @@ class Links:
             if (len(seqs), seq_digest(seqs)) != (body.get("events"), body.get("digest")):
                 finding.bad(
                     f"{len(seqs)} events have no bytes by {by[:40]}, on record for {body.get('events', 0)}",
-                    seqs[0] if seqs else self.takings[by][0],
+                    self.first_of(seqs, None if by not in said else self.takings[by][0]),
                 )
 
     def compare_marks(self, conn: Connection, finding: Finding, walked: Callable[[object], bool]) -> None:
@@ -77,7 +78,7 @@ class Links:
         """Compare the sealed values with the commitments, and the erased ones with the erasures."""
         keys = self.unwrap_keys(conn, finding)
         columns = (PERSONAL.c.seq, PERSONAL.c.name, PERSONAL.c.key_id, PERSONAL.c.sealed, PERSONAL.c.erasure)
-        taken: dict[str, int] = {}
+        taken: dict[str, list[int]] = {}
         total = 0
         query = select(*columns).order_by(PERSONAL.c.seq, PERSONAL.c.name)
         with closing(self.store.walk(conn, query)) as rows:
@@ -93,7 +94,7 @@ class Links:
                 if expected is None and seq not in self.gone:
                     finding.bad(f"event {seq} has personal data {name!r} that is not on record", seq)
                 elif erasure is not None:
-                    taken[erasure] = taken.get(erasure, 0) + 1
+                    taken.setdefault(erasure, []).append(seq)
                 elif expected is None:
                     finding.bad(f"the personal data {name!r} of the pruned event {seq} is still there", seq)
                 elif self.vault is not None:
@@ -105,18 +106,33 @@ class Links:
                 finding.bad(f"the personal data {name!r} of event {seq} is missing", seq)
         self.compare_takings(taken, finding, walked)
         finding.done = (
-            f"{total} personal values are sealed as committed, {sum(taken.values())} of them erased"
+            f"{total} personal values are sealed as committed, {sum(map(len, taken.values()))} of them erased"
         )
 
     def compare_takings(
-        self, taken: Mapping[str, int], finding: Finding, walked: Callable[[object], bool]
+        self, taken: Mapping[str, Sequence[int]], finding: Finding, walked: Callable[[object], bool]
     ) -> None:
-        """Compare how many values are gone with what erasures and pruning are on record for."""
+        """Compare how many values are gone with what erasures and pruning are on record for.
+
+        Which of them one that took too many was not to take cannot be told: the first is named.
+        """
         for event_id in taken.keys() | self.takings.keys():
             seq, body = self.takings.get(event_id, (None, {}))
-            found, said = taken.get(event_id, 0), body.get("values", 0)
-            if found != said and (seq is None or walked(seq)):
-                finding.bad(f"{event_id} is on record for {said} erased values, found are {found}", seq)
+            gone, said = taken.get(event_id, ()), body.get("values", 0)
+            if len(gone) != said and (seq is None or walked(seq)):
+                finding.bad(
+                    f"{event_id} is on record for {said} erased values, found are {len(gone)}",
+                    self.first_of(gone if len(gone) > said else (), seq),
+                )
+
+    def first_of(self, taken: Sequence[int], record: int | None) -> int | None:
+        """Return the event at fault when `taken` and the event that is to say so, `record`, do not agree.
+
+        Where the end of the log is missing, what is not on record may have stood there: it blames nobody.
+        """
+        if taken and not (record is None and self.partial):
+            return taken[0]
+        return record
 
     def unwrap_keys(self, conn: Connection, finding: Finding) -> dict[str, DataKey]:
         """Return all data keys by id."""
