@@ -49,7 +49,7 @@ def _event(number: int, rng: random.Random) -> Event:
     return Event(
         kind=rng.choice(("request.received", "prompt.decided", "output.decided", "result.released")),
         request_id=f"request-{number // 4}",
-        body={"number": number, "text": "x" * rng.choice((0, 40, 300, rng.choice((80, 9000))))},
+        body={"number": number, "text": "x" * rng.choice((0, 40, 300, rng.choice((80, 2000))))},
         mark_ids=(f"{number:016x}",) if number % 3 == 0 else (),
         personal={"prompt": b"a picture of an apple"} if number % 4 == 0 else {},
         subject=f"user-{rng.randrange(SUBJECTS)}",
