@@ -56,7 +56,8 @@ reference-model: $(STAMP) ## train the model that ships from the Debian packages
 	CLEARMARK_HOME=out/reference $(BIN)/clearmark data audit --json > out/reference/audit.jsonl
 	$(BIN)/python -m clearmark.generation.reference.train --denied out/reference/audit.jsonl \
 		--cache out/reference/cache --minutes $(MINUTES) --record $(TRAIN)
-	$(BIN)/clearmark bench recognition --json > out/reference/recognition.json
+	$(BIN)/clearmark bench recognition --data out/reference/cache/data --json \
+		> out/reference/recognition.json
 	CLEARMARK_HOME=out/reference $(BIN)/clearmark data use openclipart --model clearmark-reference \
 		--digest $$($(BIN)/python -m clearmark.generation.reference.facts --digest \
 			--recognition out/reference/recognition.json --out out/reference/facts.json) \
