@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from clearmark.audits import Ledger, NoteSigner
+from clearmark.benchmarks._ledger_fairness import measure_fairness
 from clearmark.core import Event, uuid7
 
 __all__ = ["main", "measure"]
@@ -43,7 +44,11 @@ ENVELOPE = {
     "tenant": "default",
 }
 PRODUCERS = 256
+SERVER_PRODUCERS = 64
 RATE = 2000
+
+
+PARTS = ("sqlite", "latency", "reading", "fairness", "postgres")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,8 +58,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each case and round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--events", type=int, default=100_000, help="size of the log that is verified")
+    parser.add_argument(
+        "--only", action="append", choices=PARTS, help="measure this part only; repeatable, default all"
+    )
     options = parser.parse_args(arguments)
-    report = measure(seconds=options.seconds, rounds=options.rounds, events=options.events)
+    report = measure(
+        seconds=options.seconds, rounds=options.rounds, events=options.events, parts=options.only or PARTS
+    )
     if options.json:
         sys.stdout.write(json.dumps(report) + "\n")
     else:
@@ -62,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(*, seconds: float = 1.0, rounds: int = 3, events: int = 100_000) -> dict[str, Any]:
+def measure(
+    *, seconds: float = 1.0, rounds: int = 3, events: int = 100_000, parts: Sequence[str] = PARTS
+) -> dict[str, Any]:
     """Measure rates in events per second, latencies in milliseconds, and the ratios of ours to the peers."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
@@ -70,14 +82,20 @@ def measure(*, seconds: float = 1.0, rounds: int = 3, events: int = 100_000) -> 
             "machine": f"{platform.machine()}, {_cores()} cores",
             "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
             "event_bytes": len(_event().envelope(BODY)),
-            "sqlite": _store(_sqlite_cases(place), seconds, rounds),
-            "latency": _latency(place, seconds * rounds),
-            "reading": _reading(place, events),
         }
+        if "sqlite" in parts:
+            report["sqlite"] = _store(_sqlite_cases(place), seconds, rounds, PRODUCERS)
+        if "latency" in parts:
+            report["latency"] = _latency(place / "latency.db", place, seconds * rounds)
+        if "reading" in parts:
+            report["reading"] = _reading(place, events)
+        if "fairness" in parts:
+            report["fairness"] = measure_fairness(place, seconds * rounds)
         server = os.environ.get("CLEARMARK_TEST_POSTGRES")
-        if server:
-            with _postgres_cases(server) as cases:
-                report["postgres"] = _store(cases, seconds, rounds)
+        if server and "postgres" in parts:
+            with _postgres_cases(server) as (cases, url):
+                report["postgres"] = _store(cases, seconds, rounds, SERVER_PRODUCERS)
+                report["postgres"]["latency"] = _latency(url, place, seconds * rounds)
     return report
 
 
@@ -90,7 +108,9 @@ def _row() -> tuple[str, bytes]:
     return event_id, json.dumps({**ENVELOPE, "event_id": event_id, "ts_us": time.time_ns() // 1000}).encode()
 
 
-def _store(cases: dict[str, Callable[[float], float]], seconds: float, rounds: int) -> dict[str, Any]:
+def _store(
+    cases: dict[str, Callable[[float], float]], seconds: float, rounds: int, producers: int
+) -> dict[str, Any]:
     """Run all cases in turn; return the median rate of each, and ours as a share of its peer."""
     rates: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
@@ -101,10 +121,9 @@ def _store(cases: dict[str, Callable[[float], float]], seconds: float, rounds: i
     pairs = {
         "1 per commit": ("ledger, 1 per append", "insert, 1 per commit"),
         "100 per commit": ("ledger, 100 per append", "insert, 100 per commit"),
-        "256 producers": (f"ledger, {PRODUCERS} producers", "insert, 100 per commit"),
+        f"{producers} producers": (f"ledger, {producers} producers", "insert, 100 per commit"),
+        f"{producers} producers to SQLAlchemy Core": (f"ledger, {producers} producers", batched),
     }
-    if batched in medians:
-        pairs["256 producers to SQLAlchemy Core"] = (f"ledger, {PRODUCERS} producers", batched)
     ratios = {name: medians[ours] / medians[peer] for name, (ours, peer) in pairs.items()}
     return {"events_per_s": medians, "ours_to_peer": ratios}
 
@@ -147,28 +166,41 @@ def _sqlite_cases(place: Path) -> dict[str, Callable[[float], float]]:
         "file, fsync per line": _repeated(line),
         "insert, 1 per commit": _repeated(insert(1)),
         "insert, 100 per commit": _repeated(insert(100)),
-        "SQLAlchemy Core, 100 per commit": _repeated(_core(place / "core.db")),
-        **_ledger_cases(_opened(place / "ours.db")),
+        "SQLAlchemy Core, 100 per commit": _repeated(_core(f"sqlite:///{place / 'core.db'}")),
+        **_ledger_cases(_opened(place / "ours.db"), PRODUCERS),
     }
 
 
-def _core(path: Path) -> Callable[[], int]:
-    from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text, create_engine, event
+def _core(url: str) -> Callable[[], int]:
+    from sqlalchemy import (
+        BigInteger,
+        Column,
+        Integer,
+        LargeBinary,
+        MetaData,
+        Table,
+        Text,
+        create_engine,
+        event,
+    )
 
-    engine = create_engine(f"sqlite:///{path}")
-    event.listen(engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA synchronous = FULL"))
+    engine = create_engine(url)
+    lite = engine.dialect.name == "sqlite"
+    if lite:
+        event.listen(engine, "connect", lambda dbapi, _: dbapi.execute("PRAGMA synchronous = FULL"))
     tables = MetaData()
     table = Table(
-        "event",
+        "core_event",
         tables,
-        Column("seq", Integer, primary_key=True),
+        Column("seq", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
         Column("event_id", Text, unique=True),
         Column("body", LargeBinary),
     )
     with engine.begin() as conn:
         tables.create_all(conn)
-    with engine.connect() as conn:
-        conn.exec_driver_sql("PRAGMA journal_mode = WAL")
+    if lite:
+        with engine.connect() as conn:
+            conn.exec_driver_sql("PRAGMA journal_mode = WAL")
 
     def step() -> int:
         with engine.begin() as conn:
@@ -180,7 +212,7 @@ def _core(path: Path) -> Callable[[], int]:
 
 
 @contextmanager
-def _postgres_cases(server: str) -> Iterator[dict[str, Callable[[float], float]]]:
+def _postgres_cases(server: str) -> Iterator[tuple[dict[str, Callable[[float], float]], str]]:
     import psycopg
 
     with psycopg.connect(server, autocommit=True) as admin:
@@ -200,19 +232,23 @@ def _postgres_cases(server: str) -> Iterator[dict[str, Callable[[float], float]]
 
             return step
 
-        yield {
+        cases = {
             "insert, 1 per commit": _repeated(insert(1)),
             "insert, 100 per commit": _repeated(insert(100)),
-            **_ledger_cases(ledger),
+            "SQLAlchemy Core, 100 per commit": _repeated(
+                _core(url.replace("postgresql://", "postgresql+psycopg://"))
+            ),
+            **_ledger_cases(ledger, SERVER_PRODUCERS),
         }
+        yield cases, url
 
 
-def _ledger_cases(ledger: Ledger) -> dict[str, Callable[[float], float]]:
-    def append(count: int) -> Callable[[], int]:
-        return lambda: len(ledger.append([_event() for _ in range(count)]))
+def _ledger_cases(ledger: Ledger, count: int) -> dict[str, Callable[[float], float]]:
+    def append(size: int) -> Callable[[], int]:
+        return lambda: len(ledger.append([_event() for _ in range(size)]))
 
     def producers(seconds: float) -> float:
-        done = [0] * PRODUCERS
+        done = [0] * count
         end = time.perf_counter() + seconds
 
         def work(place: int) -> None:
@@ -221,7 +257,7 @@ def _ledger_cases(ledger: Ledger) -> dict[str, Callable[[float], float]]:
                 done[place] += 1
 
         began = time.perf_counter()
-        threads = [threading.Thread(target=work, args=(place,)) for place in range(PRODUCERS)]
+        threads = [threading.Thread(target=work, args=(place,)) for place in range(count)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -231,14 +267,14 @@ def _ledger_cases(ledger: Ledger) -> dict[str, Callable[[float], float]]:
     return {
         "ledger, 1 per append": _repeated(append(1)),
         "ledger, 100 per append": _repeated(append(100)),
-        f"ledger, {PRODUCERS} producers": producers,
+        f"ledger, {count} producers": producers,
     }
 
 
-def _latency(place: Path, seconds: float) -> dict[str, Any]:
+def _latency(database: str | Path, place: Path, seconds: float) -> dict[str, Any]:
     """Measure the time to acknowledgement of single events that arrive at a fixed rate."""
     times: list[float] = []
-    with _opened(place / "latency.db") as ledger, ThreadPoolExecutor(PRODUCERS) as pool:
+    with _opened(database) as ledger, ThreadPoolExecutor(PRODUCERS) as pool:
         list(pool.map(lambda _: ledger.append([_event()]), range(PRODUCERS)))
 
         def one(due: float) -> None:
@@ -335,31 +371,42 @@ def _print(report: dict[str, Any]) -> None:
         for name, ratio in report[store]["ours_to_peer"].items():
             table.add_row(f"ours to peer, {name}", f"{ratio:.2f}")
         console.print(table)
-    table = Table(title="Latency and reading", box=box.SIMPLE_HEAD)
+    table = Table(title="Latency, reading, fairness", box=box.SIMPLE_HEAD)
     table.add_column("figure")
     table.add_column("", justify="right")
-    latency, reading = report["latency"], report["reading"]
-    acknowledged, floor, receipt = (
-        latency["acknowledged_ms"],
-        latency["fsync_of_1_kb_ms"],
-        reading["receipt_ms"],
-    )
-    rows = [
-        (
-            f"acknowledged at {RATE:,}/s, p50 / p99 ms",
-            f"{acknowledged['p50']:.1f} / {acknowledged['p99']:.1f}",
-        ),
-        ("fsync of 1 kB, p50 / p99 ms (the floor)", f"{floor['p50']:.1f} / {floor['p99']:.1f}"),
-        (f"receipt of {reading['events']:,} events, p50 ms", f"{receipt['p50']:.2f}"),
-        ("receipt, bytes", f"{reading['receipt_bytes']:,}"),
-        ("opening, ms", f"{reading['open_ms']:.0f}"),
-        ("verified events/s", f"{reading['verify_events_per_s']:,.0f}"),
-        ("verified events per CPU second", f"{reading['verify_events_per_cpu_s']:,.0f}"),
-        ("bytes on disk per event", f"{reading['bytes_per_event']:,.0f}"),
-    ]
-    for row in rows:
+    for row in _rows(report):
         table.add_row(*row)
     console.print(table)
+
+
+def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for store, latency in (
+        ("SQLite", report.get("latency")),
+        ("PostgreSQL", report.get("postgres", {}).get("latency")),
+    ):
+        if latency:
+            acknowledged, floor = latency["acknowledged_ms"], latency["fsync_of_1_kb_ms"]
+            yield (
+                f"{store}, acknowledged at {RATE:,}/s, p50 / p99 ms",
+                f"{acknowledged['p50']:.1f} / {acknowledged['p99']:.1f}",
+            )
+            yield "fsync of 1 kB, p50 / p99 ms (the floor)", f"{floor['p50']:.1f} / {floor['p99']:.1f}"
+    if "reading" in report:
+        reading = report["reading"]
+        yield f"receipt of {reading['events']:,} events, p50 ms", f"{reading['receipt_ms']['p50']:.2f}"
+        yield "receipt, bytes", f"{reading['receipt_bytes']:,}"
+        yield "opening, ms", f"{reading['open_ms']:.0f}"
+        yield "verified events/s", f"{reading['verify_events_per_s']:,.0f}"
+        yield "verified events per second of one core", f"{reading['verify_events_per_cpu_s']:,.0f}"
+        yield "bytes on disk per event", f"{reading['bytes_per_event']:,.0f}"
+    if "fairness" in report:
+        fairness = report["fairness"]
+        for who in ("ledger", "plain"):
+            name = {"ledger": "ledger", "plain": "plain inserts"}[who]
+            yield (
+                f"{fairness['processes']} processes, {name}, max / min",
+                f"{fairness[who]['max_to_min']:.2f} at {fairness[who]['events_per_s']:,.0f}/s",
+            )
 
 
 if __name__ == "__main__":
