@@ -475,7 +475,7 @@ def tamperings(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         originals = [build(folder / f"original-{n}", seed * ORIGINALS + n) for n in range(ORIGINALS)]
-        for number, kind in enumerate(kinds or KINDS):
+        for kind in kinds or KINDS:
             found = named = 0
             missed: list[str] = []
             for turn in range(count):
@@ -492,7 +492,7 @@ def tamperings(
                     want = expected.words if expected.seq is None else expected.seq
                     missed.append(f"{turn}: expected {want!r}, got {first}: {words[:200]}")
                 moved(1)
-            rows[kind] = {"number": number + 1, "done": count, "found": found, "named": named}
+            rows[kind] = {"done": count, "found": found, "named": named}
             if missed:
                 rows[kind]["missed"] = missed
     total = sum(row["done"] for row in rows.values())

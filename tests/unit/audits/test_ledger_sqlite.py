@@ -307,3 +307,18 @@ def test_no_secret_in_messages_and_values():
     assert "private" not in shown
     assert "ada" not in shown
     assert "Event" in str(Event)
+
+
+def test_a_clock_that_jumps_back_changes_neither_order_nor_proofs(path, monkeypatch):
+    now = [2_000_000_000_000_000_000]
+    monkeypatch.setattr("time.time_ns", lambda: now[0])
+    with opened(path) as ledger:
+        records = []
+        for jump in (0, -86_400 * 365, 3_600, -5, 86_400 * 3650):
+            now[0] += jump * 1_000_000_000
+            records += ledger.append([Event(kind="a", request_id=f"r-{len(records)}")])
+        assert [record.seq for record in records] == list(range(5))
+        assert len({record.event_id for record in records}) == 5
+        assert ledger.verify().ok
+        for record in records:
+            assert ledger.receipt(record.event_id).verify(SIGNER.verifier_key)
