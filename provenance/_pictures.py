@@ -11,11 +11,14 @@ from clearmark.core.errors import MarkingFailed, MediaError, MediaTooLarge
 from clearmark.core.parts import check_parts
 from clearmark.core.pixels import MAX_BYTES, MAX_PIXELS, open_image, sniff
 from clearmark.provenance._media import PICTURES, media_type_of
+from clearmark.provenance._wide import is_wide, png_of, wide_pixels, with_changes
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from PIL.Image import Image
+
+    from clearmark.provenance._wide import Wide
 
     Pixels = npt.NDArray[np.uint8]
 
@@ -45,13 +48,14 @@ class Encoding:
 
 @dataclass(frozen=True)
 class Opened:
-    """A picture as RGB or RGBA, upright, with what must survive: colour profile, Exif, XMP."""
+    """A picture as RGB or RGBA, upright, with what must survive: colour profile, Exif, XMP, 16 bits."""
 
     picture: Image
     media_type: str
     icc_profile: bytes | None = field(repr=False, default=None)
     exif: bytes | None = field(repr=False, default=None)
     xmp: bytes | None = field(repr=False, default=None)
+    wide: Wide | None = field(repr=False, default=None)
 
 
 def open_for_marking(data: bytes) -> Opened:
@@ -72,7 +76,19 @@ def open_for_marking(data: bytes) -> Opened:
     except MediaError:
         xmp = None
     rgb, profile = _rgb(upright, picture.info.get("icc_profile") or None)
-    return Opened(rgb, sniff(data), profile, exif, xmp)
+    wide = None
+    if is_wide(data) and "transparency" not in picture.info:
+        wide = wide_pixels(data, orientation=1 if upright is picture else _orientation(picture))
+        if wide is not None and wide.shape[:2] != (rgb.height, rgb.width):
+            wide = None
+    return Opened(rgb, sniff(data), profile, exif, xmp, wide)
+
+
+def _orientation(picture: Image) -> int:
+    try:
+        return int(picture.getexif().get(0x0112, 1))
+    except Exception:  # noqa: BLE001  as in _upright: the pixels are sound
+        return 1
 
 
 def open_for_reading(data: bytes) -> Image:
@@ -194,6 +210,9 @@ def encode(opened: Opened, picture: Image, encoding: Encoding) -> tuple[bytes, s
     if opened.exif:
         options["exif"] = opened.exif
     out = io.BytesIO()
+    if media_type == "image/png" and opened.wide is not None and picture.size == opened.picture.size:
+        changed = with_changes(opened.wide, rgb_pixels(opened.picture), rgb_pixels(picture))
+        return png_of(changed, icc_profile=opened.icc_profile, exif=opened.exif), media_type
     if media_type == "image/png":
         picture.save(out, "PNG", **options)
     elif media_type == "image/jpeg":

@@ -22,6 +22,8 @@ from clearmark.provenance import (
     new_mark_id,
 )
 from clearmark.provenance._containers import get_xmp, set_xmp
+from clearmark.provenance._pictures import open_for_marking
+from clearmark.provenance._wide import png_of, wide_pixels
 from clearmark.provenance.credentials.store import extract_store
 from clearmark.provenance.ids import is_mark_id
 from clearmark.provenance.watermark import Embedded, get_codec
@@ -255,3 +257,50 @@ def test_the_best_codec_with_a_key_of_ones_own(signer, development, encoded, ass
     Image.open(io.BytesIO(marked.asset.data)).convert("RGB").save(out, "JPEG", quality=80)
     stripped = Verifier(development.root_pem, keys=[key]).verify([out.getvalue()])[0]
     assert (stripped.credentials.state, stripped.mark_ids) == ("absent", (wanted.mark_id,))
+
+
+def wide_png(pixels: np.ndarray, **options: bytes) -> bytes:
+    """A PNG of 16 bits to a channel whose low bytes are not those of 8-bit colours."""
+    rng = np.random.default_rng(4)
+    low = rng.integers(0, 256, pixels.shape).astype(np.uint16)
+    return png_of((pixels.astype(np.uint16) << 8) | low, **options)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bits_stay_sixteen(signer, asset_of, pixels, channels):
+    rng = np.random.default_rng(5)
+    alpha = rng.integers(1, 256, pixels.shape[:2]).astype(np.uint8)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = wide_png(np.dstack([pixels, alpha])[..., :channels], icc_profile=profile)
+    before = wide_pixels(data)
+    marked = Marker(signer=signer, codec=get_codec("clearmark")).mark([job(asset_of(data))])[0].asset
+    after = wide_pixels(marked.data)
+    assert after.shape == before.shape
+    moved = after[..., :3].astype(np.int64) - before[..., :3]
+    assert 0 < np.abs(moved).mean() < 3 * 257
+    # What is not at an end of the range moved by whole steps of 8 bits: the low bits are the picture's own.
+    inside = (after[..., :3] > 0) & (after[..., :3] < 65535)
+    assert (moved[inside] % 257 == 0).all()
+    assert np.array_equal(after[..., 3:], before[..., 3:])
+    with Image.open(io.BytesIO(marked.data)) as reopened:
+        assert reopened.info["icc_profile"] == profile
+
+
+def test_sixteen_bits_of_grey(signer, asset_of, pixels):
+    grey = pixels.mean(2).astype(np.uint16) * 257 + 3
+    out = io.BytesIO()
+    Image.fromarray(grey).save(out, "PNG")
+    marked = (
+        Marker(signer=signer, codec=get_codec("clearmark")).mark([job(asset_of(out.getvalue()))])[0].asset
+    )
+    after = wide_pixels(marked.data)
+    assert ((after.astype(np.int64) - grey[..., None]) % 257 == 0)[(after > 0) & (after < 65535)].all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_sixteen_bits_stand_upright(orientation):
+    pixels = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    opened = open_for_marking(wide_png(pixels, exif=exif.tobytes()))
+    assert np.array_equal(opened.wide >> 8, np.asarray(opened.picture))
