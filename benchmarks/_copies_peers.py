@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from clearmark.core.optional import import_optional
 from clearmark.guardrails.memorization import Index
 from clearmark.guardrails.memorization.descriptor import Descriptor, cosines, views
-from clearmark.guardrails.memorization.hashes import pdq, pdq_dihedral
+from clearmark.guardrails.memorization.hashes import pdq_dihedral
 
 __all__ = ["Stage", "missing", "stages"]
 
@@ -54,7 +54,7 @@ def missing() -> list[str]:
 def stages(index: Index, descriptor: Descriptor, *, part: str) -> list[Stage]:
     """Return the stages of the cascade (`part` own), the peers that are installed (peers), or all of them."""
     own: list[Stage] = [
-        _Hash("PDQ x 8", lambda x: pdq(x).bits, _every_turn),
+        _Indexed("PDQ x 8", index, _every_turn),
         _Codes("descriptor", index, descriptor, whole=True),
         _Codes("descriptor and crops", index, descriptor, whole=False),
     ]
@@ -133,6 +133,19 @@ class _Hash:
         apart = np.bitwise_count(self._table[:, None] ^ codes[None]).sum(axis=2, dtype=np.int32).min(axis=1)
         out: NDArray[np.float32] = (1 - apart / (8 * codes.shape[1])).astype(np.float32)
         return out
+
+
+class _Indexed(_Hash):
+    """The hash that the index holds."""
+
+    def __init__(self, name: str, index: Index, many: Callable[[Pixels], NDArray[np.uint8]]) -> None:
+        super().__init__(name, lambda x: many(x)[0].tobytes(), many)
+        self._index = index
+
+    def build(self, pictures: Sequence[Callable[[], Pixels]]) -> None:
+        self._table = np.stack([np.frombuffer(entry.pdq, np.uint8) for entry in self._index.entries()])
+        if len(self._table) != len(pictures):
+            raise AssertionError(f"{len(self._table)} items for {len(pictures)} pictures")
 
 
 class _Codes:

@@ -119,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if "indexed" not in row or not rows:
                     rows.append(row)
                     stream.write(json.dumps(row) + "\n")
+                    stream.flush()
     head, rows = rows[0], rows[1:]
     result = report.summary(head, rows, fpr=options.fpr)
     if options.review:
@@ -166,7 +167,10 @@ def measure(options: argparse.Namespace, done: Container[str] = frozenset()) -> 
     begun = time.perf_counter()
     chosen = options.only or list(TRANSFORMS)
     part, parts = (int(n) for n in options.shard.split("/"))
-    for number, query in enumerate(_queries(indexed, others, drawn, chosen, options, rng)):
+    queries = list(_queries(indexed, others, drawn, chosen, options, rng))
+    # In an order without meaning, so that a run that was stopped is a sample of the whole.
+    queries.sort(key=lambda query: hashlib.blake2b(query.key.encode()).digest())
+    for number, query in enumerate(queries):
         if number % parts != part - 1 or query.key in done:
             continue
         pixels, mask = query.make()
