@@ -11,12 +11,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from types import MappingProxyType
 
 from clearmark.core import Evidence, Finding, Match, Span, Stage, Subject
 from clearmark.core.errors import Error, GuardUnavailable
-from clearmark.guardrails._names import NameHit, NameTable, NameWord, name_words
+from clearmark.guardrails._lists import list_entries, list_lines, list_words
+from clearmark.guardrails._names import NameHit, NameTable, Reading, name_words
 
 __all__ = ["PeopleGuard", "PersonHit", "find_people", "people_count"]
 
@@ -101,7 +101,7 @@ def find_people(prompt: str, *, own: NameTable[str] | None = None) -> list[Perso
         if table is None:
             continue
         for hit in table.find(words):
-            start, end = words[hit.first].start, words[hit.last - 1].end
+            start, end = words.place(hit.first)[0], words.place(hit.last - 1)[1]
             person = PersonHit(hit.key, _score(hit, words), start, end, hit.value == "past")
             found.setdefault((start, end), person)
     if not prompt.isascii():
@@ -116,21 +116,21 @@ def people_count() -> int:
     return len(_table()) + len(_dense_names())
 
 
-def _score(hit: NameHit[str], words: Sequence[NameWord]) -> float:
+def _score(hit: NameHit[str], words: Reading) -> float:
     person, place = _settings()
-    after = words[hit.last] if hit.last < len(words) else None
-    if hit.value != "people" and after is not None and not after.breaks and after.text in place:
-        return _PLACE
-    if hit.value == "people" and after is not None and not after.breaks and after.text in _SITES:
+    last = hit.last
+    sites = _SITES if hit.value == "people" else place
+    if last < len(words) and words.texts[last] in sites and not words.breaks(last):
         return _PLACE
     if hit.value != "doubtful":
         return _SPREAD[hit.value]
+    near = {*words.texts[max(0, hit.first - _REACH) : hit.first], *words.texts[last : last + _REACH]}
+    if not near & person:
+        return _DOUBTFUL
     named = words[hit.first]
-    near = {word.text for word in words[max(0, hit.first - _REACH) : hit.first]}
-    near |= {word.text for word in words[hit.last : hit.last + _REACH]}
+    before = words.texts[hit.first - 1] if hit.first and not named.breaks else ""
     capital = named.capital and not named.opens
-    before = words[hit.first - 1].text if hit.first and not named.breaks else ""
-    if near & person and (capital or before in person) and before not in {"the", "a", "an"}:
+    if (capital or before in person) and before not in {"the", "a", "an"}:
         return _BESIDE
     return _DOUBTFUL
 
@@ -147,36 +147,21 @@ def _table() -> NameTable[str]:
 
 
 def _entries() -> Iterator[tuple[str, str]]:
-    doubtful = frozenset(line for _, line in _lines("doubtful.txt"))
-    for group, line in _lines("own.txt"):
+    doubtful = frozenset(line for _, line in list_lines("likeness", "doubtful.txt"))
+    for group, name in list_entries("likeness", "own.txt"):
         if group != "scripts":
-            yield from ((name.strip(), group) for name in line.split(","))
-    for name in ("labels.txt", "players.txt"):
-        for _, line in _lines(name):
+            yield name, group
+    for file in ("labels.txt", "players.txt"):
+        for _, line in list_lines("likeness", file):
             yield line, "doubtful" if line in doubtful else "people"
 
 
 @lru_cache(maxsize=1)
 def _dense_names() -> tuple[str, ...]:
-    return tuple(
-        name.strip() for group, line in _lines("own.txt") if group == "scripts" for name in line.split(",")
-    )
+    return tuple(name for group, name in list_entries("likeness", "own.txt") if group == "scripts")
 
 
 @lru_cache(maxsize=1)
 def _settings() -> tuple[frozenset[str], frozenset[str]]:
-    groups: dict[str, set[str]] = {"person": set(), "place": set()}
-    for group, line in _lines("settings.txt"):
-        groups[group].update(word.strip() for word in line.split(","))
-    return frozenset(groups["person"]), frozenset(groups["place"])
-
-
-def _lines(name: str) -> Iterator[tuple[str, str]]:
-    """Yield the lines of a list with the section that each stands in."""
-    text = (files("clearmark.guardrails") / "likeness" / "lists" / name).read_text(encoding="utf-8")
-    group = ""
-    for line in text.splitlines():
-        if line.startswith("["):
-            group = line.strip("[] ")
-        elif line.strip() and not line.startswith("#"):
-            yield group, line.strip()
+    groups = list_words("likeness", "settings.txt")
+    return groups["person"], groups["place"]

@@ -11,14 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from types import MappingProxyType
 
 from clearmark.core import Evidence, Finding, Match, Span, Stage, Subject
 from clearmark.core.errors import Error, GuardUnavailable
-from clearmark.guardrails._names import NameHit, NameTable, NameWord, name_words
+from clearmark.guardrails._lists import list_lines, list_words
+from clearmark.guardrails._names import NameHit, NameTable, Reading, name_words
 
-__all__ = ["Brand", "BrandGuard", "BrandHit", "find_brands", "list_lines"]
+__all__ = ["Brand", "BrandGuard", "BrandHit", "find_brands"]
 
 _SURE, _SHOWN, _BESIDE, _DOUBTFUL = 0.9, 0.75, 0.6, 0.1
 _MOST = 8
@@ -98,82 +98,61 @@ def find_brands(prompt: str, *, own: NameTable[Brand] | None = None) -> list[Bra
     """Return the brands that `prompt` asks for, the surest first. Time is linear in its length."""
     words = name_words(prompt)
     found: dict[tuple[int, int], BrandHit] = {}
-    titled = _is_titled(words)
     for table in (own, _table()):
         if table is None:
             continue
         for hit in table.find(words):
-            start, end = words[hit.first].start, words[hit.last - 1].end
-            score = _score(hit, words, titled=titled)
+            start, end = words.place(hit.first)[0], words.place(hit.last - 1)[1]
+            score = _score(hit, words)
             if (start, end) not in found and score > 0:
                 found[start, end] = BrandHit(hit.value.name, score, start, end)
     return sorted(found.values(), key=lambda hit: (-hit.score, hit.start))
 
 
-def _score(hit: NameHit[Brand], words: Sequence[NameWord], *, titled: bool) -> float:
+def _score(hit: NameHit[Brand], words: Reading) -> float:
     if not hit.value.doubtful:
         return _SURE
     says, goods = _settings()
     if (
         hit.last - hit.first > 1
-        and words[hit.last - 1].text in says
+        and words.texts[hit.last - 1] in says
         and hit.key.rpartition(" ")[0] in _table()
     ):
         return _SHOWN  # "apple store" is the store of a brand; "general store" is not
     near = set(_neighbours(hit, words))
-    before = [word.text for word in words[max(0, hit.first - 3) : hit.first]]
+    before = words.texts[max(0, hit.first - 3) : hit.first]
     while before and before[-1] in _OF:
         before.pop()
-    named = words[hit.first]
-    capital = named.capital and not named.opens and not titled
     if near & says or (before and before[-1] in says):
-        return _SHOWN if capital or not titled else _BESIDE
-    if capital and near & goods:
-        return _BESIDE
+        return _SHOWN if not words.is_titled else _BESIDE
+    if near & goods and not words.is_titled:
+        named = words[hit.first]
+        if named.capital and not named.opens:
+            return _BESIDE
     return _DOUBTFUL
 
 
-def _neighbours(hit: NameHit[Brand], words: Sequence[NameWord]) -> Iterator[str]:
-    for word in words[hit.last : hit.last + _REACH]:
-        if word.breaks:
+def _neighbours(hit: NameHit[Brand], words: Reading) -> Iterator[str]:
+    for at in range(hit.last, min(len(words), hit.last + _REACH)):
+        if words.breaks(at):
             break
-        yield word.text
+        yield words.texts[at]
     for at in range(hit.first - 1, max(-1, hit.first - 1 - _REACH), -1):
-        if words[at + 1].breaks:
+        if words.breaks(at + 1):
             break
-        if words[at].text in {"by", "from", "of"} or at == hit.first - 1:
-            yield words[at].text
-
-
-def _is_titled(words: Sequence[NameWord]) -> bool:
-    """Whether the prompt is written like a title, or all in capitals: then a capital says nothing."""
-    inner = [word for word in words if not word.opens and len(word.text) > 3]
-    return len(inner) >= 3 and sum(word.capital for word in inner) > 0.6 * len(inner)
+        if words.texts[at] in {"by", "from", "of"} or at == hit.first - 1:
+            yield words.texts[at]
 
 
 @lru_cache(maxsize=1)
 def _table() -> NameTable[Brand]:
     return NameTable(
         (line.lstrip("?"), Brand(line.lstrip("?"), line.startswith("?")))
-        for line in list_lines("trademark", "brands.txt")
+        for _, line in list_lines("trademark", "brands.txt")
     )
 
 
 @lru_cache(maxsize=1)
 def _settings() -> tuple[frozenset[str], frozenset[str]]:
-    groups: dict[str, set[str]] = {}
-    current = ""
-    for line in list_lines("trademark", "settings.txt"):
-        if line.startswith("["):
-            current = line.strip("[]")
-        else:
-            groups.setdefault(current, set()).update(
-                part.replace("'", "") for word in line.split(",") for part in word.strip().split("-")[-1:]
-            )
-    return frozenset(groups["says"]), frozenset(groups["goods"])
-
-
-def list_lines(room: str, name: str) -> Iterator[str]:
-    """Yield the lines of a list that ships with a room, without comments and blanks."""
-    text = (files("clearmark.guardrails") / room / "lists" / name).read_text(encoding="utf-8")
-    return (line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    groups = list_words("trademark", "settings.txt")
+    return groups["says"], groups["goods"]

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from clearmark.core import Evidence, Finding, Match, Span, Stage, Subject
 from clearmark.core.errors import Error, GuardUnavailable
-from clearmark.guardrails._names import NameTable, NameWord, key_of, name_words
-from clearmark.guardrails.trademark._brands import list_lines
+from clearmark.guardrails._lists import list_entries, list_lines
+from clearmark.guardrails._names import NameTable, Reading, key_of, name_words
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "CharacterGuard",
@@ -119,12 +124,13 @@ def find_characters(prompt: str) -> list[CharacterHit]:
     """Return the characters that `prompt` names or describes, the surest first."""
     words = name_words(prompt)
     table, by_name = _names()
-    stems = {stem(word.text) for word in words}
+    stems: frozenset[str] | None = None
     hits: list[CharacterHit] = []
     for hit in table.find(words):
-        start, end = words[hit.first].start, words[hit.last - 1].end
+        start, end = words.place(hit.first)[0], words.place(hit.last - 1)[1]
         score = _NAMED
         if hit.value:
+            stems = frozenset(map(stem, words.places)) if stems is None else stems
             own = {stem(part) for part in hit.key.split()}
             score = _WITH_WORLD if by_name[hit.key].world & (stems - own) else _ALONE
         hits.append(CharacterHit(by_name[hit.key].title, score, start, end))
@@ -138,52 +144,78 @@ def find_styles(prompt: str) -> list[CharacterHit]:
     words = name_words(prompt)
     hits: list[CharacterHit] = []
     for hit in _artists().find(words):
-        before = {word.text for word in words[max(0, hit.first - 4) : hit.first]}
-        after = words[hit.last].text if hit.last < len(words) else ""
+        before = set(words.texts[max(0, hit.first - 4) : hit.first])
+        after = words.texts[hit.last] if hit.last < len(words) else ""
         asked = bool(before & _STYLE_BEFORE) or after in _STYLE_AFTER
         score = _ESTATE if hit.value == "estate" else _STYLE if asked else _ARTIST
-        hits.append(CharacterHit(hit.key, score, words[hit.first].start, words[hit.last - 1].end))
+        start, end = words.place(hit.first)[0], words.place(hit.last - 1)[1]
+        hits.append(CharacterHit(hit.key, score, start, end))
     return sorted(hits, key=lambda hit: (-hit.score, hit.start))
 
 
-def describe(words: Sequence[NameWord]) -> CharacterHit | None:
+def describe(words: Reading) -> CharacterHit | None:
     """Return the character that `words` describe best, with a calibrated score; None where none is."""
-    worth, points = _weights()
-    by_stem = _by_stem()
-    best: tuple[float, int, int, int] | None = None
-    stems = [stem(word.text) for word in words]
-    for first in range(0, max(1, len(stems) - _WINDOW // 2), _WINDOW // 2):
-        window = stems[first : first + _WINDOW]
-        told = {word for word in window if word in worth}
-        candidates = {number for word in told for number in by_stem.get(word, ())}
-        for number in candidates:
-            score = _match(told, profiles()[number], worth)
-            if best is None or score > best[0]:
-                best = (score, number, first, first + len(window))
-    if best is None or best[0] <= 0:
+    best = _best_description(words)
+    if best is None:
         return None
     score, number, first, last = best
-    own = {word for feature in profiles()[number].features for word in feature}
-    places = [at for at in range(first, last) if stems[at] in own]
+    profile = profiles()[number]
+    own = {word for feature in profile.features for word in feature}
+    places = [at for at in range(first, min(last, len(words))) if stem(words.texts[at]) in own]
     return CharacterHit(
-        profiles()[number].title,
-        _calibrated(score, points),
-        words[places[0]].start,
-        words[places[-1]].end,
+        profile.title,
+        _calibrated(score, _weights()[1]),
+        words.place(places[0])[0],
+        words.place(places[-1])[1],
         described=True,
     )
 
 
 def raw_description(prompt: str) -> float:
     """Return the uncalibrated description score of `prompt`: what the calibration is fitted on."""
-    worth, _ = _weights()
-    by_stem = _by_stem()
-    stems = [stem(word.text) for word in name_words(prompt)]
-    best = 0.0
-    for first in range(0, max(1, len(stems) - _WINDOW // 2), _WINDOW // 2):
-        told = {word for word in stems[first : first + _WINDOW] if word in worth}
-        for number in {number for word in told for number in by_stem.get(word, ())}:
-            best = max(best, _match(told, profiles()[number], worth))
+    best = _best_description(name_words(prompt))
+    return 0.0 if best is None else best[0]
+
+
+def _best_description(words: Reading) -> tuple[float, int, int, int] | None:
+    """Return the best score over all windows, its profile, and the window (first word, one past the last).
+
+    What a window can reach with a profile at most is the worth of its words there; a profile is matched
+    feature by feature only where that is more than the best so far.
+    """
+    import numpy as np
+
+    worth, rows, most = _bounds()
+    known = {text: row for text in words.places if (row := rows.get(stem(text))) is not None}
+    if len(known) < 2:
+        return None
+    told = [(at, known[text]) for at, text in enumerate(words.texts) if text in known]
+    windows: dict[tuple[int, ...], int] = {}
+    begin = 0
+    for first in range(0, max(1, len(words) - _WINDOW // 2), _WINDOW // 2):
+        while begin < len(told) and told[begin][0] < first:
+            begin += 1
+        end = begin
+        while end < len(told) and told[end][0] < first + _WINDOW:
+            end += 1
+        inside = {row for _, row in told[begin:end]}
+        if len(inside) >= 2:  # one word describes nobody
+            windows.setdefault(tuple(sorted(inside)), first)
+    if not windows:
+        return None
+    flat = np.concatenate([np.array(rows_of, dtype=np.intp) for rows_of in windows])
+    starts = np.cumsum([0, *map(len, windows)])[:-1]
+    limits = np.add.reduceat(most[flat], starts, axis=0)
+    stems, order = _stem_list(), np.argsort(-limits, axis=None, kind="stable")
+    each, firsts = list(windows), list(windows.values())
+    best: tuple[float, int, int, int] | None = None
+    for place in order:
+        window, number = divmod(int(place), limits.shape[1])
+        if limits[window, number] <= (best[0] if best else 0.0):
+            break
+        score = _match({stems[row] for row in each[window]}, profiles()[number], worth)
+        if score > (best[0] if best else 0.0):
+            best = (score, number, firsts[window], firsts[window] + _WINDOW)
     return best
 
 
@@ -324,7 +356,7 @@ def stem(word: str) -> str:
 @lru_cache(maxsize=1)
 def profiles() -> tuple[Profile, ...]:
     """Return the profiles that ship."""
-    return tuple(_profile(line) for line in list_lines("trademark", "characters.txt"))
+    return tuple(_profile(line) for _, line in list_lines("trademark", "characters.txt"))
 
 
 def _profile(line: str) -> Profile:
@@ -366,16 +398,7 @@ def _names() -> tuple[NameTable[bool], dict[str, Profile]]:
 
 @lru_cache(maxsize=1)
 def _artists() -> NameTable[str]:
-    return NameTable(_artist_entries())
-
-
-def _artist_entries() -> Iterator[tuple[str, str]]:
-    group = ""
-    for line in list_lines("trademark", "artists.txt"):
-        if line.startswith("["):
-            group = line.strip("[]")
-        else:
-            yield from ((name.strip(), group) for name in line.split(","))
+    return NameTable((name, group) for group, name in list_entries("trademark", "artists.txt"))
 
 
 @lru_cache(maxsize=1)
@@ -386,6 +409,29 @@ def _weights() -> tuple[Mapping[str, float], tuple[tuple[float, float], ...]]:
     known = document["worth"]
     worth = {word: float(known.get(word, _RARE)) for word in _by_stem()}
     return worth, tuple((float(raw), float(score)) for raw, score in document["points"])
+
+
+@lru_cache(maxsize=1)
+def _stem_list() -> tuple[str, ...]:
+    return tuple(_by_stem())
+
+
+@lru_cache(maxsize=1)
+def _bounds() -> tuple[Mapping[str, float], Mapping[str, int], NDArray[np.float32]]:
+    """Return worths, the row of each stem, and what a stem may add to a profile's score [stems, profiles]."""
+    import numpy as np
+
+    worth, _ = _weights()
+    rows = {word: row for row, word in enumerate(_stem_list())}
+    most = np.zeros((len(_stem_list()), len(profiles())), dtype=np.float32)
+    for number, profile in enumerate(profiles()):
+        weights = [worth[word] for feature in profile.features for word in feature]
+        total = sum(weights) ** 0.5
+        for feature in profile.features:
+            for word in feature:
+                # Counted once for every feature that has it; a hair more, so that rounding cuts nothing off.
+                most[rows[word], number] += worth[word] / total * 1.0001
+    return worth, rows, most
 
 
 def feature_stems() -> Iterable[str]:

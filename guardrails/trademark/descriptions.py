@@ -13,10 +13,10 @@ import math
 from collections import Counter
 from pathlib import Path
 
+from clearmark.guardrails._lists import list_lines
 from clearmark.guardrails._names import name_words
 from clearmark.guardrails.prompt._rows import BENIGN, read_rows
 from clearmark.guardrails.trademark import _characters
-from clearmark.guardrails.trademark._brands import list_lines
 from clearmark.guardrails.trademark._characters import find_characters, find_styles, raw_description, stem
 from clearmark.guardrails.trademark.build import captions
 
@@ -28,7 +28,7 @@ _FILE = Path(__file__).parent / "lists" / "descriptions.json"
 def fit(data: Path) -> None:
     """Write `lists/descriptions.json`."""
     texts = captions(data, 0)
-    count = Counter(word for text in texts for word in {stem(word.text) for word in name_words(text)})
+    count = Counter(word for text in texts for word in set(map(stem, name_words(text).texts)))
     worth = {
         word: round(math.log((len(texts) + 1) / (count[word] + 1)), 2)
         for word in sorted(_characters.feature_stems())
@@ -46,12 +46,13 @@ def fit(data: Path) -> None:
 def _write(document: dict[str, object]) -> None:
     _FILE.write_text(json.dumps(document, separators=(",", ":")) + "\n", encoding="utf-8")
     _characters._weights.cache_clear()
+    _characters._bounds.cache_clear()
 
 
 def measure(data: Path) -> dict[str, object]:
     """Return the rates on what `fit` did not see."""
     told = right = 0
-    lines = [line.partition(";") for line in list_lines("trademark", "paraphrases.txt")]
+    lines = [line.partition(";") for _, line in list_lines("trademark", "paraphrases.txt")]
     for name, _, text in lines:
         hits = [hit for hit in find_characters(text) if hit.described and hit.score >= 0.5]
         told += bool(hits)

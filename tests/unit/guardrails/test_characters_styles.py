@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tests.contract.guard_contract import GuardContract
 
 from clearmark.core import Guard, Request, Stage, Subject
+from clearmark.guardrails._lists import list_lines
 from clearmark.guardrails.trademark import CharacterGuard, find_characters, find_styles
-from clearmark.guardrails.trademark._brands import list_lines
 from clearmark.guardrails.trademark._characters import profiles
 
 
@@ -60,7 +60,7 @@ def test_others_are_not(text: str) -> None:
 def test_every_profile_is_told_by_its_own_features() -> None:
     assert len(profiles()) >= 200
     missed = []
-    for line in list_lines("trademark", "characters.txt"):
+    for _, line in list_lines("trademark", "characters.txt"):
         looks = line.split(";")[2]
         name = line.split(";")[0].split(",")[0].lstrip("?").strip()
         if not any(hit.name == name and hit.score >= 0.5 for hit in find_characters(looks)):

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from tests.contract.guard_contract import GuardContract
 
 from clearmark.core import Guard, Request, Stage, Subject
+from clearmark.guardrails import _names
 from clearmark.guardrails._names import NameTable, key_of, name_words
 from clearmark.guardrails.likeness import PeopleGuard, find_people, people_count
 from clearmark.guardrails.likeness.build import seen_in
-from clearmark.guardrails.trademark import BrandGuard, find_brands
+from clearmark.guardrails.trademark import BrandGuard, find_brands, find_characters
 from clearmark.guardrails.trademark.build import brand_lines
 
 
@@ -160,6 +161,26 @@ def test_any_text_is_read(text: str) -> None:
     for hit in (*find_brands(text), *find_people(text)):
         assert 0 <= hit.start < hit.end <= len(text)
     assert key_of(text) == key_of(text.replace("_", " "))
+
+
+def test_a_prompt_is_read_once_for_all_guards() -> None:
+    assert name_words("a red kite over the sea") is name_words("a red kite over the sea")
+    for number in range(300):
+        name_words(f"{number} kites " * 400)
+    assert name_words("a red kite over the sea") is not name_words("a blue kite over the sea")
+    assert sum(map(len, _names._readings_kept)) <= _names._KEPT_CHARS
+
+
+def test_words_know_where_they_stand() -> None:
+    words = name_words("caf\u00e9, Nike's (shoe:1.2) --no cat --ar 3:2 T-shirt")
+    assert [word.text for word in words] == ["cafe", "nikes", "shoe", "t", "shirt"]
+    assert (words[1].bare, words[1].capital, words[1].opens) == ("nike", True, True)
+    assert [word.breaks for word in words[2:]] == [True, True, False]
+    assert words.place(1) == (6, 12)
+
+
+def test_one_word_describes_nobody() -> None:
+    assert find_characters("frozen frozen ice") == []
 
 
 def test_long_prompts_are_read() -> None:
