@@ -97,6 +97,122 @@ def ed25519_verify(public: bytes, signature: bytes, message: bytes) -> bool:
     return _same(_times(s, BASE), _add(commitment, _times(challenge, key)))
 
 
+# --- ML-DSA-44 (FIPS 204, algorithm 3 with an empty context); verification only ---
+
+Q = 8380417
+ZETAS = [pow(1753, int(f"{k:08b}"[::-1], 2), Q) for k in range(256)]
+LOW = 2 * ((Q - 1) // 88)
+Z_BOUND = 2**17
+
+
+def _ntt(poly: list[int]) -> list[int]:
+    """Transform in place (algorithm 41)."""
+    m, length = 0, 128
+    while length:
+        for start in range(0, 256, 2 * length):
+            m += 1
+            for j in range(start, start + length):
+                t = ZETAS[m] * poly[j + length] % Q
+                poly[j + length] = (poly[j] - t) % Q
+                poly[j] = (poly[j] + t) % Q
+        length //= 2
+    return poly
+
+
+def _inverse_ntt(poly: list[int]) -> list[int]:
+    """Transform back (algorithm 42)."""
+    m, length = 256, 1
+    while length < 256:
+        for start in range(0, 256, 2 * length):
+            m -= 1
+            for j in range(start, start + length):
+                t = poly[j]
+                poly[j] = (t + poly[j + length]) % Q
+                poly[j + length] = ZETAS[m] * (poly[j + length] - t) % Q
+        length *= 2
+    return [value * 8347681 % Q for value in poly]
+
+
+def _unpack(raw: bytes, bits: int) -> list[int]:
+    """Split bytes into little-endian fields of some bits."""
+    number, mask = int.from_bytes(raw, "little"), (1 << bits) - 1
+    return [number >> at & mask for at in range(0, 8 * len(raw), bits)]
+
+
+def _uniform(seed: bytes) -> list[int]:
+    """Sample a polynomial, transformed (algorithm 30)."""
+    poly: list[int] = []
+    stream, at = hashlib.shake_128(seed).digest(1344), 0
+    while len(poly) < 256:
+        if at + 3 > len(stream):
+            stream = hashlib.shake_128(seed).digest(2 * len(stream))
+        value = stream[at] | stream[at + 1] << 8 | (stream[at + 2] & 127) << 16
+        at += 3
+        if value < Q:
+            poly.append(value)
+    return poly
+
+
+def _ball(seed: bytes) -> list[int]:
+    """Sample the challenge: 39 coefficients of 1 or -1 (algorithm 29)."""
+    stream, poly, at = hashlib.shake_256(seed).digest(1024), [0] * 256, 8
+    signs = int.from_bytes(stream[:8], "little")
+    for i in range(217, 256):
+        while stream[at] > i:
+            at += 1
+        poly[i], poly[stream[at]] = poly[stream[at]], -1 if signs & 1 else 1
+        signs >>= 1
+        at += 1
+    return poly
+
+
+def _hints(raw: bytes) -> list[set[int]] | None:
+    """Decode the hints (algorithm 21); None when they are not in their one canonical form."""
+    found, at = [], 0
+    for end in raw[80:]:
+        places = list(raw[at:end])
+        if not at <= end <= 80 or sorted(set(places)) != places:
+            return None
+        found.append(set(places))
+        at = end
+    return None if any(raw[at:80]) else found
+
+
+def _high(value: int, hint: bool) -> int:
+    """Return the high bits of a coefficient, corrected by its hint (algorithms 36 and 40)."""
+    low = value % LOW
+    low -= LOW if low > LOW // 2 else 0
+    if value - low == Q - 1:
+        high, low = 0, low - 1
+    else:
+        high = (value - low) // LOW
+    return (high + (1 if low > 0 else -1)) % 44 if hint else high
+
+
+def mldsa44_verify(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Tell whether `signature` over `message` was made with the key of `public`."""
+    if len(public) != 1312 or len(signature) != 2420:
+        return False
+    z = [[Z_BOUND - v for v in _unpack(signature[a : a + 576], 18)] for a in range(32, 2336, 576)]
+    hints = _hints(signature[2336:])
+    if hints is None or any(abs(value) >= Z_BOUND - 78 for poly in z for value in poly):
+        return False
+    z = [_ntt(poly) for poly in z]
+    challenge = _ntt(_ball(signature[:32]))
+    packed = 0
+    for r in range(4):
+        t1 = _ntt([value << 13 for value in _unpack(public[32 + 320 * r : 352 + 320 * r], 10)])
+        row = [_uniform(public[:32] + bytes([s, r])) for s in range(4)]
+        product = [
+            (sum(row[s][j] * z[s][j] for s in range(4)) - challenge[j] * t1[j]) % Q for j in range(256)
+        ]
+        for j, value in enumerate(_inverse_ntt(product)):
+            packed |= _high(value, j in hints[r]) << 6 * (256 * r + j)
+    prefix = hashlib.shake_256(public).digest(64) + b"\0\0"
+    mu = hashlib.shake_256(prefix + message).digest(64)
+    return hashlib.shake_256(mu + packed.to_bytes(768, "little")).digest(32) == signature[:32]
+
+
 # --- The formats ---
 
 
@@ -119,17 +235,21 @@ def unbase64(text: str) -> bytes:
     return raw
 
 
-def read_key(text: str, kind: int = 1) -> tuple[str, bytes, bytes]:
-    """Return (name, id, public key) of a verifier key; `kind` is 1 for logs and 4 for witnesses."""
+KEY_SIZES = {1: 33, 4: 33, 6: 1313}
+"""Length of a key with its type byte: 1 for logs, 4 for witnesses, 6 for ML-DSA-44 of either."""
+
+
+def read_key(text: str, kinds: tuple[int, ...] = (1,)) -> tuple[str, bytes, bytes]:
+    """Return (name, id, public key with its type byte) of a verifier key of one of these kinds."""
     try:
         name, hexed, encoded = text.strip().split("+", 2)
         raw = base64.b64decode(encoded.encode("ascii"), validate=True)
     except ValueError as exc:
         raise Unusable("that is no verifier key: it looks like name+1a2b3c4d+AQ...") from exc
     key_id = hashlib.sha256(name.encode() + b"\n" + raw).digest()[:4]
-    if len(raw) != 33 or raw[0] != kind or key_id.hex() != hexed:
-        raise Unusable("that is no Ed25519 verifier key, or it is damaged")
-    return name, key_id, raw[1:]
+    if not raw or raw[0] not in kinds or len(raw) != KEY_SIZES[raw[0]] or key_id.hex() != hexed:
+        raise Unusable("that is no verifier key of the right kind, or it is damaged")
+    return name, key_id, raw
 
 
 def open_note(note: str, key: tuple[str, bytes, bytes]) -> str:
@@ -151,7 +271,7 @@ def open_note(note: str, key: tuple[str, bytes, bytes]) -> str:
             raise Refused("a signature line of the checkpoint is malformed")
         raw = unbase64(parts[2])
         if parts[1] == name and raw[:4] == key_id:
-            if not ed25519_verify(public, raw[4:], text.encode()):
+            if not ed25519_verify(public[1:], raw[4:], text.encode()):
                 raise Refused(f"the signature of {name} is wrong")
             good = True
     if not good:
@@ -175,16 +295,31 @@ def open_checkpoint(note: str, key: tuple[str, bytes, bytes]) -> tuple[int, byte
 def check_witnesses(note: str, keys: list[str]) -> None:
     """Check that every witness cosigned a note that was opened before. Raises Refused."""
     text, _, tail = note.rpartition("\n\n")
-    for name, key_id, public in [read_key(key, 4) for key in keys]:
+    for name, key_id, public in [read_key(key, (4, 6)) for key in keys]:
         good = False
         for line in tail.split("\n")[:-1]:
             raw = unbase64(line.split(" ")[2])
-            if line.split(" ")[1] == name and raw[:4] == key_id and len(raw) == 76:
-                stamp = int.from_bytes(raw[4:12], "big")
-                message = f"cosignature/v1\ntime {stamp}\n{text}\n".encode()
-                good = good or ed25519_verify(public, raw[12:], message)
+            if line.split(" ")[1] == name and raw[:4] == key_id and len(raw) > 12:
+                stamp, signature = raw[4:12], raw[12:]
+                if public[0] == 4:
+                    message = f"cosignature/v1\ntime {int.from_bytes(stamp, 'big')}\n{text}\n".encode()
+                    good = good or ed25519_verify(public[1:], signature, message)
+                else:
+                    message = _cosigned_message(name, stamp, text)
+                    good = good or mldsa44_verify(public[1:], signature, message)
         if not good:
             raise Refused(f"the checkpoint is not cosigned by {name}")
+
+
+def _cosigned_message(name: str, stamp: bytes, text: str) -> bytes:
+    """Return what an ML-DSA-44 cosignature over a checkpoint is over (C2SP tlog-cosignature)."""
+    origin, size, root = text.split("\n")[:3]
+    parts = [name.encode(), origin.encode()]
+    if not all(1 <= len(part) < 256 for part in parts):
+        raise Refused("a name in the checkpoint is too long")
+    signer, log = (bytes([len(part)]) + part for part in parts)
+    whole = bytes(8) + int(size).to_bytes(8, "big")
+    return b"subtree/v1\n\0" + signer + stamp + log + whole + unbase64(root)
 
 
 def read_proof(text: str) -> tuple[dict[str, Any], int, list[bytes], str]:
@@ -375,17 +510,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--key", required=True, help="the log's verifier key, or a file that holds it")
     parser.add_argument("--event", help="the recorded event, as JSON")
     parser.add_argument(
-        "--witness", action="append", default=[], help="key of a witness that must have cosigned"
+        "--witness",
+        action="append",
+        default=[],
+        help="key, or a file that holds it, that must have cosigned: of a witness, or the log's second key",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     options = parser.parse_args(argv)
     try:
         key = options.key if options.key.count("+") >= 2 else _read_text(options.key)
+        also = [text if text.count("+") >= 2 else _read_text(text) for text in options.witness]
         if _is_export(options.receipt):
-            found = check_export(options.receipt, key, options.witness)
+            found = check_export(options.receipt, key, also)
         else:
             event = _read(options.event) if options.event else None
-            found = check(_read_text(options.receipt), key, event, options.witness)
+            found = check(_read_text(options.receipt), key, event, also)
         code = 0
     except (Refused, Unusable) as exc:
         found, code = {"ok": False, "problem": str(exc)}, 1 if isinstance(exc, Refused) else 2

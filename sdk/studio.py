@@ -89,6 +89,7 @@ class Studio:
             holder.current if holder else policy,
             guards=guards,
             training_index=place.training_index if place.training_index.exists() else None,
+            guidance=place.path / "guidance.json" if (place.path / "guidance.json").exists() else None,
         )
         place.ensure()
         ledger = open_ledger(place)
@@ -306,12 +307,19 @@ class _Deferred:
         return getattr(self._studio.generator, name)
 
 
+SECOND_KEY = "ledger-mldsa44.pem"
+"""The optional key file of the second signature on the ledger's checkpoints."""
+
+
 def open_ledger(home: Home, *, create: bool = True) -> Ledger:
     """Open the ledger of a state folder with the keys that lie there."""
     from clearmark.audits import Ledger, NoteSigner
 
     signer = NoteSigner.from_pem(home.ledger_key, home.ledger_name)
-    return Ledger.open(home.database, signer=signer, vault_key=home.vault_key, create=create)
+    second = home.key(SECOND_KEY) if (home.keys / SECOND_KEY).exists() else None
+    return Ledger.open(
+        home.database, signer=signer, vault_key=home.vault_key, create=create, second_key=second
+    )
 
 
 def load_bytes(image: Asset | bytes | str | Path) -> bytes:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from clearmark.audits.ledger._cosign import Cosigner
 from clearmark.audits.ledger._export import verify_export
 from clearmark.audits.ledger._ledger import Ledger, verify_database
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, NoteVerifier
@@ -30,6 +31,10 @@ __all__ = [
     "Reconciliation",
     "Recorded",
     "StoredEvent",
+    "new_second_key",
     "verify_database",
     "verify_export",
 ]
+
+new_second_key = Cosigner.generate_pem
+"""Return a new ML-DSA-44 key as PEM, for `Ledger.open(second_key=…)`."""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import func, make_url, select
+from sqlalchemy import Connection, func, make_url, select
 from sqlalchemy.exc import ArgumentError
 
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
-from clearmark.audits.ledger._cosign import WitnessKey, with_signatures
+from clearmark.audits.ledger._cosign import Cosigner, WitnessKey, with_signatures
 from clearmark.audits.ledger._custody import Custody
 from clearmark.audits.ledger._merkle import EMPTY_ROOT, consistency_proof, inclusion_proof
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, NoteVerifier, parse_checkpoint
 from clearmark.audits.ledger._receipts import Receipt
 from clearmark.audits.ledger._records import LedgerReport, Recorded
-from clearmark.audits.ledger._schema import CHECKPOINT, COSIGNATURE, META
+from clearmark.audits.ledger._schema import CHECKPOINT, COSIGNATURE, META, SECOND_KEY
 from clearmark.audits.ledger._sqlite import SqliteStore
 from clearmark.audits.ledger._store import Store
 from clearmark.audits.ledger._vault import Vault
@@ -25,7 +25,10 @@ from clearmark.audits.ledger._writer import Writer
 from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, LedgerUnavailable, UsageError
 from clearmark.core.events import Event
 
-__all__ = ["Ledger", "verify_database"]
+__all__ = ["KEY_ADDED", "Ledger", "verify_database"]
+
+KEY_ADDED = "ledger.key-added"
+"""The kind of the event from which on checkpoints carry a second signature."""
 
 
 class Ledger(Custody):
@@ -44,15 +47,23 @@ class Ledger(Custody):
         vault: Vault,
         log: CheckpointLog | None,
         checkpoint_every_s: float,
+        second: Cosigner | None = None,
     ) -> None:
         self._store = store
         self._signer = signer
+        self._second = second
         self._vault = vault
         self._log = log
         self._writer = Writer(
-            store, signer=signer, vault=vault, log=log, checkpoint_every_s=checkpoint_every_s
+            store,
+            signer=signer,
+            vault=vault,
+            log=log,
+            checkpoint_every_s=checkpoint_every_s,
+            second=second,
         )
         self._damage = ""
+        self._begins_second = False
 
     @classmethod
     def open(
@@ -65,13 +76,15 @@ class Ledger(Custody):
         checkpoint_log: str | Path | None = None,
         checkpoint_every_s: float = 0.0,
         busy_timeout_s: float = 10.0,
+        second_key: bytes | None = None,
     ) -> Ledger:
         """Open the ledger in `database`, a path or an SQLAlchemy URL; make it if absent and `create` is set.
 
         `signer` signs its checkpoints, `vault_key` (32 bytes) wraps the keys of personal data. Signed
         checkpoints also go to `checkpoint_log`, by default `<name>.checkpoints.log` beside a SQLite file and
         nowhere for a server. Each commit is signed; `checkpoint_every_s` signs less often, which leaves the
-        newest events open to rewriting for that long.
+        newest events open to rewriting for that long. `second_key`, the PEM of an ML-DSA-44 key, signs them a
+        second time; that it does from now on goes on record, and the ledger then opens with it only.
 
         A ledger that is damaged or was rolled back still opens, so that `verify` can say what is wrong; it
         takes no more events.
@@ -79,13 +92,21 @@ class Ledger(Custody):
         Raises:
             LedgerUnavailable: when it cannot be opened or made.
             LedgerError: when it is absent and not to be made, or of another format.
-            KeyUnavailable: when it belongs to another signer or vault key.
+            KeyUnavailable: when it belongs to another signer or vault key, or another second key.
         """
         vault = Vault(vault_key)
+        second = Cosigner(signer.name, second_key) if second_key is not None else None
         store, beside = _open_store(database, create=create, busy_timeout_s=busy_timeout_s)
         log_path = Path(checkpoint_log) if checkpoint_log else beside
         log = CheckpointLog(log_path) if log_path else None
-        made = cls(store, signer=signer, vault=vault, log=log, checkpoint_every_s=checkpoint_every_s)
+        made = cls(
+            store,
+            signer=signer,
+            vault=vault,
+            log=log,
+            checkpoint_every_s=checkpoint_every_s,
+            second=second,
+        )
         try:
             made._enter()
         except BaseException:
@@ -106,7 +127,7 @@ class Ledger(Custody):
         try:
             if not self._damage and not self._covered():
                 self._writer.checkpoint()
-        except LedgerError:
+        except (LedgerError, KeyUnavailable):
             # Closing must not fail; what is durable stays durable, and the next commit signs it.
             pass
         finally:
@@ -121,6 +142,11 @@ class Ledger(Custody):
     def verifier_key(self) -> str:
         """The public key by which others check receipts and checkpoints."""
         return self._signer.verifier_key
+
+    @property
+    def second_key(self) -> str:
+        """The public key of the second signature, or nothing; `witnesses` of a receipt can demand it."""
+        return "" if self._second is None else str(self._second.key)
 
     def append(self, events: Sequence[Event]) -> list[Recorded]:
         """Record events, all or none, and return once they are durable.
@@ -210,6 +236,7 @@ class Ledger(Custody):
             vault=self._vault,
             log=self._log,
             damage=self._damage,
+            second=None if self._second is None else self._second.key,
         )
 
     def _enter(self) -> None:
@@ -224,6 +251,8 @@ class Ledger(Custody):
                 # From the start there is a note outside, so that a missing file always means something.
                 empty = Checkpoint(origin=self.origin, size=0, root=EMPTY_ROOT.hex())
                 self._log.append(self._signer.sign(empty.text), sync=True)
+            if self._begins_second:
+                self._begin_second()
         except LedgerTampered as exc:
             self._damage = exc.message
         except (TypeError, ValueError, KeyError, AttributeError) as exc:
@@ -242,6 +271,7 @@ class Ledger(Custody):
                         META.insert(), [{"name": name, "value": value} for name, value in mine.items()]
                     )
                     known = mine
+        second = known.pop(SECOND_KEY, "")
         if known.keys() != mine.keys():
             raise LedgerTampered(f"the ledger {self._store.name} does not say to which keys it belongs")
         if known["verifier_key"] != mine["verifier_key"]:
@@ -254,6 +284,24 @@ class Ledger(Custody):
                 f"the vault key is not the one of the ledger {self._store.name}",
                 hint="open it with the vault key that it was made with",
             )
+        if second != self.second_key and second:
+            raise KeyUnavailable(
+                f"the ledger {self._store.name} is signed a second time, by another key than was given",
+                hint="open it with its ML-DSA-44 key",
+            )
+        self._begins_second = bool(self.second_key) and not second
+
+    def _begin_second(self) -> None:
+        """Put on record that checkpoints carry a second signature from here on."""
+
+        def work(conn: Connection, _: str) -> tuple[None, Mapping[str, str] | None]:
+            name = META.c.name == SECOND_KEY
+            if conn.execute(select(META.c.value).where(name)).scalar() is not None:
+                return None, None
+            conn.execute(META.insert(), {"name": SECOND_KEY, "value": self.second_key})
+            return None, {"second_key": self.second_key}
+
+        self._writer.transact(work, kind=KEY_ADDED)
 
     def _check_rollback(self, last: str | None) -> None:
         if last is None:
@@ -291,12 +339,17 @@ class Ledger(Custody):
 
 
 def verify_database(
-    database: str | Path, *, verifier_key: str, checkpoint_log: str | Path | None = None
+    database: str | Path,
+    *,
+    verifier_key: str,
+    checkpoint_log: str | Path | None = None,
+    second_key: str | None = None,
 ) -> LedgerReport:
     """Verify a ledger with its public key alone, as an auditor does who was given a copy.
 
     Personal data stays sealed, so its commitments are not opened; all else is checked as by `Ledger.verify`.
     `checkpoint_log` is best one that the auditor kept; without one it is looked for beside a SQLite file.
+    With `second_key` (its second public key, of ML-DSA-44) both signatures are demanded.
 
     Raises:
         LedgerError: when there is no such ledger, or it cannot be opened.
@@ -305,7 +358,12 @@ def verify_database(
     store, beside = _open_store(database, create=False, busy_timeout_s=10.0)
     log_path = Path(checkpoint_log) if checkpoint_log else beside
     try:
-        return verify_store(store, verifier=verifier, log=CheckpointLog(log_path) if log_path else None)
+        return verify_store(
+            store,
+            verifier=verifier,
+            log=CheckpointLog(log_path) if log_path else None,
+            second=WitnessKey.parse(second_key) if second_key else None,
+        )
     finally:
         store.close()
 

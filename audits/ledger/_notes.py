@@ -21,6 +21,7 @@ __all__ = [
     "Checkpoint",
     "NoteSigner",
     "NoteVerifier",
+    "checked_name",
     "decode_base64",
     "key_id",
     "open_note",
@@ -103,7 +104,7 @@ class NoteSigner:
     @classmethod
     def generate(cls, name: str) -> NoteSigner:
         """Make a new key."""
-        return cls(_checked_name(name), Ed25519PrivateKey.generate())
+        return cls(checked_name(name), Ed25519PrivateKey.generate())
 
     @classmethod
     def from_pem(cls, pem: bytes | str, name: str) -> NoteSigner:
@@ -120,7 +121,7 @@ class NoteSigner:
             raise KeyUnavailable("the ledger's signing key cannot be read", hint=hint) from exc
         if not isinstance(key, Ed25519PrivateKey):
             raise KeyUnavailable("the ledger's signing key is not an Ed25519 key", hint=hint)
-        return cls(_checked_name(name), key)
+        return cls(checked_name(name), key)
 
     def to_pem(self) -> bytes:
         """Return the private key as unencrypted PKCS #8; keep it in a file that only its owner reads."""
@@ -250,7 +251,12 @@ def decode_base64(text: str) -> bytes:
     return raw
 
 
-def _checked_name(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return a name that can stand in a signature line.
+
+    Raises:
+        UsageError: when it cannot.
+    """
     if not _NAME.fullmatch(name) or _CONTROL.search(name):
         raise UsageError(
             f"{name!r} cannot name a log",

@@ -27,6 +27,7 @@ __all__ = [
     "META",
     "METADATA",
     "PERSONAL",
+    "SECOND_KEY",
     "SUBJECT_KEY",
     "TILE",
     "postgres_triggers",
@@ -46,6 +47,9 @@ META = Table(
     Column("name", Text, primary_key=True),
     Column("value", Text, nullable=False),
 )
+
+SECOND_KEY = "second_key"
+"""The row of `meta` with the public key of the second signature, once there is one."""
 
 EVENT = Table(
     "event",

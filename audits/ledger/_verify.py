@@ -16,9 +16,10 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
+from clearmark.audits.ledger._cosign import WitnessKey, cosigned_by
 from clearmark.audits.ledger._findings import Finding
 from clearmark.audits.ledger._merkle import HASH_SIZE, Frontier, hash_leaf, root_of
-from clearmark.audits.ledger._notes import Checkpoint, NoteVerifier, parse_checkpoint
+from clearmark.audits.ledger._notes import Checkpoint, NoteVerifier, parse_checkpoint, split_note
 from clearmark.audits.ledger._records import LedgerReport
 from clearmark.audits.ledger._retention import RESERVED
 from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, TILE
@@ -50,14 +51,22 @@ _PRUNED_TYPES = (*_TYPES[:-1], str)
 
 class _Verification:
     def __init__(
-        self, store: Store, verifier: NoteVerifier, vault: Vault | None, log: CheckpointLog | None
+        self,
+        store: Store,
+        verifier: NoteVerifier,
+        vault: Vault | None,
+        log: CheckpointLog | None,
+        second: WitnessKey | None,
     ) -> None:
         self.store = store
         self.verifier = verifier
         self.log = log
+        self.second = second
         self.links = Links(store, vault)
         names = ("database", "events", "tree", "checkpoints", "checkpoint-log", "marks", "personal")
         self.findings = {name: Finding(name) for name in names}
+        if second is not None:
+            self.findings["second-signature"] = Finding("second-signature")
         self.size = 0
         self.edge = Frontier()
         self.tiles_above = Frontier()
@@ -78,6 +87,8 @@ class _Verification:
             with self.guarded("checkpoints"), self.store.apart(conn):
                 self.read_checkpoints(conn)
             self.heads.sort(key=lambda head: head[0].size)
+            if self.second is not None:
+                self.compare_second(self.second)
             with self.guarded("events"), self.store.apart(conn):
                 self.walk_events(conn)
             with self.guarded("tree"), self.store.apart(conn):
@@ -158,6 +169,22 @@ class _Verification:
                 return None
         self.heads.append((head, where))
         return head
+
+    def compare_second(self, key: WitnessKey) -> None:
+        """Check that from the first checkpoint with the second signature on all have it, and the last one."""
+        finding = self.findings["second-signature"]
+        begun, good = False, 0
+        for note, head in dict.fromkeys((point.note, point) for point, _ in self.heads):
+            lines = [raw for name, raw in split_note(note)[1] if name == key.name and raw[:4] == key.key_id]
+            if lines and not cosigned_by(note, [key]):
+                finding.bad(f"the second signature of the checkpoint at {head.size} is wrong")
+            elif not lines and begun:
+                finding.bad(f"the checkpoint at {head.size} lacks the second signature")
+            begun = begun or bool(lines)
+            good += bool(lines)
+        if not begun and any(point.size for point, _ in self.heads):
+            finding.bad("no checkpoint has the second signature")
+        finding.done = f"{good} checkpoints are signed a second time"
 
     def walk_events(self, conn: Connection) -> None:
         finding = self.findings["events"]
@@ -342,9 +369,10 @@ def verify_store(
     vault: Vault | None = None,
     log: CheckpointLog | None = None,
     damage: str = "",
+    second: WitnessKey | None = None,
 ) -> LedgerReport:
     """Verify everything in `store`; with `vault` also that the personal data is what was committed to.
 
     `damage` is what was already found wrong when the ledger was opened.
     """
-    return _Verification(store, verifier, vault, log).run(damage)
+    return _Verification(store, verifier, vault, log, second).run(damage)

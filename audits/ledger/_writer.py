@@ -19,16 +19,26 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, func, select
 
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
-from clearmark.audits.ledger._cosign import with_signatures
+from clearmark.audits.ledger._cosign import Cosigner, with_signatures
 from clearmark.audits.ledger._entries import Entry, record
 from clearmark.audits.ledger._merkle import HASH_SIZE, hash_leaf
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._records import Recorded
-from clearmark.audits.ledger._schema import CHECKPOINT, COSIGNATURE, EVENT, MARK, PERSONAL, SUBJECT_KEY, TILE
+from clearmark.audits.ledger._schema import (
+    CHECKPOINT,
+    COSIGNATURE,
+    EVENT,
+    MARK,
+    META,
+    PERSONAL,
+    SECOND_KEY,
+    SUBJECT_KEY,
+    TILE,
+)
 from clearmark.audits.ledger._store import Duplicate, Store
 from clearmark.audits.ledger._tree import Tree
 from clearmark.audits.ledger._vault import DataKey, Vault
-from clearmark.core.errors import Error, LedgerError, LedgerTampered, LedgerUnavailable
+from clearmark.core.errors import Error, KeyUnavailable, LedgerError, LedgerTampered, LedgerUnavailable
 from clearmark.core.events import Event
 from clearmark.core.ids import uuid7
 
@@ -70,9 +80,11 @@ class Writer:
         vault: Vault,
         log: CheckpointLog | None,
         checkpoint_every_s: float,
+        second: Cosigner | None = None,
     ) -> None:
         self._store = store
         self._signer = signer
+        self._second = second
         self._vault = vault
         self._log = log
         self._every = checkpoint_every_s
@@ -314,6 +326,8 @@ class Writer:
     def _sign(self, conn: Connection, tree: Tree) -> Checkpoint:
         head = Checkpoint(origin=self._signer.name, size=tree.size, root=tree.root().hex())
         note = self._signer.sign(head.text)
+        if self._second is not None:
+            note += self._second.cosign(head.text)
         conn.execute(CHECKPOINT.insert(), {"size": head.size, "note": note})
         return Checkpoint(origin=head.origin, size=head.size, root=head.root, note=note)
 
@@ -327,6 +341,11 @@ class Writer:
         size, tree = self._store.size(conn), self.tree
         if size == tree.size:
             return tree
+        second = select(META.c.value).where(META.c.name == SECOND_KEY)
+        if self._second is None and conn.execute(second).scalar() is not None:
+            raise KeyUnavailable(
+                "since this ledger was opened, another process gave it a second key", hint="open it again"
+            )
         if 0 < size - tree.size <= MAX_GROUP and tree.size:
             # Others wrote a little: their leaves extend what is known here, and their tiles are stored.
             query = select(EVENT.c.leaf_hash).where(EVENT.c.seq >= tree.size).order_by(EVENT.c.seq)

@@ -12,6 +12,7 @@ import typer
 
 from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable, UsageError
 from clearmark.sdk.cli import _ledger_keeping as keeping
+from clearmark.sdk.cli import _ledger_keys as keys
 from clearmark.sdk.cli._console import command, emit, err, out, say, table
 from clearmark.sdk.cli._options import HomeOption, JsonOption
 
@@ -20,6 +21,7 @@ __all__ = ["app", "open_for_reading"]
 app = typer.Typer(no_args_is_help=True)
 app.command("export")(keeping.export)
 app.command("reconcile")(keeping.reconcile)
+app.command("add-key")(keys.add_key)
 app.add_typer(keeping.holds, name="hold", help="Legal holds: what may neither be pruned nor erased.")
 
 
@@ -158,7 +160,7 @@ def checkpoint(home: HomeOption = None, json_: JsonOption = False) -> int:
     """Print the latest signed tree head."""
     with open_for_reading(home) as ledger:
         latest = ledger.checkpoint()
-        key = ledger.verifier_key
+        key, second = ledger.verifier_key, ledger.second_key
     if json_:
         emit(
             {
@@ -167,6 +169,7 @@ def checkpoint(home: HomeOption = None, json_: JsonOption = False) -> int:
                 "root": latest.root,
                 "note": latest.note,
                 "verifier_key": key,
+                **({"second_key": second} if second else {}),
             }
         )
     else:

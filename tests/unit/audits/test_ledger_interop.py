@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from clearmark.audits import Ledger, NoteSigner, NoteVerifier
+from clearmark.audits.ledger._cosign import Cosigner
 from clearmark.audits.ledger._merkle import consistency_proof, verify_consistency
 from clearmark.audits.ledger._notes import open_note
 from clearmark.core import Event
@@ -59,7 +60,10 @@ def test_go_agrees_on_proofs_and_notes(tmp_path):
     signer = NoteSigner.generate("example.com/pictures")
     rng = random.Random(5)
     records, expected, growths, grown = [], [], [], []
-    with Ledger.open(tmp_path / "ledger.db", signer=signer, vault_key=bytes(32)) as ledger:
+    # The second signature is one that Go passes over.
+    second = Cosigner.generate_pem()
+    path = tmp_path / "ledger.db"
+    with Ledger.open(path, signer=signer, vault_key=bytes(32), second_key=second) as ledger:
         made, heads = [], []
         for start in range(0, 700, 35):
             made += ledger.append(

@@ -103,8 +103,25 @@ def test_reading_goes_on_record(home) -> None:
 def test_what_is_damaged_can_still_be_read(home) -> None:
     log = home.path / "ledger.checkpoints.log"
     lines = log.read_text().splitlines(keepends=True)
-    log.write_text("".join(lines[:1]) + lines[-1].replace("A", "B"))
+    log.write_text("".join(lines[:1]) + lines[-1].swapcase().replace("NOTE", "note"))
     done = run(home, "show", "--request", "r-0", "--json")
     assert len(documents(done)) == 2
     assert "not on record" in done.stderr
     assert "ledger.read" not in kinds(home)
+
+
+def test_a_second_key_signs_from_now_on(home, tmp_path) -> None:
+    public = tmp_path / "second"
+    (made,) = documents(run(home, "add-key", "--out", public, "--json"))
+    assert public.read_text().strip() == made["second_key"]
+    assert kinds(home)[-1] == "ledger.key-added"
+    assert (home.keys / "ledger-mldsa44.pem").stat().st_mode & 0o777 == 0o600
+    (head,) = documents(run(home, "checkpoint", "--json"))
+    assert head["second_key"] == made["second_key"]
+    assert len(head["note"].strip().splitlines()) == 6
+    (report,) = documents(run(home, "verify", "--json"))
+    assert report["ok"]
+    assert "second-signature" in {check["name"] for check in report["checks"]}
+    run(home, "add-key", code=2)
+    (home.keys / "ledger-mldsa44.pem").unlink()
+    run(home, "verify", code=6)
