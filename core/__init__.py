@@ -14,7 +14,7 @@ from clearmark.core.events import SCHEMA_VERSION, Event
 from clearmark.core.findings import CATEGORIES, Box, Evidence, Finding, Match, Span
 from clearmark.core.guarding import Failure, Guard, Observation, Subject
 from clearmark.core.ids import uuid7
-from clearmark.core.marks import LabelMark, ManifestMark, Mark, MetadataMark, WatermarkMark
+from clearmark.core.marks import LabelMark, LatentMark, ManifestMark, Mark, MetadataMark, WatermarkMark
 from clearmark.core.requests import Request, Stage, Task
 from clearmark.core.verdicts import Action, PolicyRef, Reason, RuleHit, Verdict
 
@@ -30,6 +30,7 @@ __all__ = [
     "Finding",
     "Guard",
     "LabelMark",
+    "LatentMark",
     "ManifestMark",
     "Mark",
     "Match",

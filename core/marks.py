@@ -9,7 +9,7 @@ from typing import Any
 
 from clearmark.core.findings import Box
 
-__all__ = ["LabelMark", "ManifestMark", "Mark", "MetadataMark", "WatermarkMark"]
+__all__ = ["LabelMark", "LatentMark", "ManifestMark", "Mark", "MetadataMark", "WatermarkMark"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,19 @@ class WatermarkMark:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LatentMark:
+    """A mark in the noise that the picture was made from, found again in the picture by inversion.
+
+    `score` is in standard deviations of what pictures without a mark give.
+    """
+
+    codec: str
+    codec_version: str
+    mark_id: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ManifestMark:
     """A signed C2PA manifest: label, signer, `sha256:…` of the manifest store, and the store itself."""
 
@@ -59,6 +72,7 @@ class Mark:
     metadata: MetadataMark | None = None
     watermark: WatermarkMark | None = None
     manifest: ManifestMark | None = None
+    latent: LatentMark | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: null for a layer that the policy did not ask for."""
@@ -82,5 +96,12 @@ class Mark:
                 "signer": self.manifest.signer,
                 "digest": self.manifest.digest,
                 "source_type": self.manifest.source_type,
+            },
+            "latent": self.latent
+            and {
+                "codec": self.latent.codec,
+                "codec_version": self.latent.codec_version,
+                "mark_id": self.latent.mark_id,
+                "score": self.latent.score,
             },
         }

@@ -13,11 +13,12 @@ if not __name__.startswith("clearmark."):
 from typing import Any
 
 from clearmark.core.weights import ModelEntry
-from clearmark.generation._backend import Defaults, Generator, ModelInfo, create
+from clearmark.generation._backend import Defaults, Generator, LatentGenerator, ModelInfo, Noise, create
 
 _LAZY = {
     "DiffusersGenerator": "clearmark.generation.diffusers_backend",
     "FileGenerator": "clearmark.generation.file_backend",
+    "Inverter": "clearmark.generation.inversion",
     "OpenAIGenerator": "clearmark.generation.openai_backend",
     "ReferenceGenerator": "clearmark.generation.reference.backend",
 }
@@ -27,7 +28,10 @@ __all__ = [
     "DiffusersGenerator",
     "FileGenerator",
     "Generator",
+    "Inverter",
+    "LatentGenerator",
     "ModelInfo",
+    "Noise",
     "OpenAIGenerator",
     "ReferenceGenerator",
     "catalogue",

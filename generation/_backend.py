@@ -5,12 +5,20 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from clearmark.core import Asset, Request
 from clearmark.core.errors import UsageError
 
-__all__ = ["Defaults", "Generator", "ModelInfo", "create", "seeds_of"]
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL.Image import Image
+
+__all__ = ["Defaults", "Generator", "LatentGenerator", "ModelInfo", "Noise", "create", "seeds_of"]
+
+Noise: TypeAlias = "Callable[[tuple[int, ...], int], npt.NDArray[np.float32]]"
+"""Gives the initial noise of one picture, of mean 0 and variance 1, for a shape and the picture's seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +68,42 @@ class Generator(Protocol):
             BackendUnavailable: the model or server cannot be reached.
             ExtraMissing: a package is not installed.
             GenerationFailed: the model failed on a valid request.
+        """
+        ...
+
+
+@runtime_checkable
+class LatentGenerator(Generator, Protocol):
+    """A generator whose sampler is ours to start, and to run backwards: a local latent diffusion model."""
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether this one's pipeline can be started from given noise and run backwards; loads it."""
+        ...
+
+    @property
+    def spec(self) -> str:
+        """What `create` makes the same generator from; empty where it cannot."""
+        ...
+
+    def generate_from(
+        self, requests: Sequence[Request], noises: Sequence[Sequence[Noise]]
+    ) -> list[list[Asset]]:
+        """As `generate`, each picture of a text-to-image request from the noise given for it.
+
+        Of other tasks, which start from a picture, the noise is not asked for. The same seed with another
+        noise makes another picture.
+
+        Raises:
+            InvalidRequest: also where this pipeline takes no noise from outside; nothing was made.
+        """
+        ...
+
+    def invert(self, pictures: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """Return the estimated initial noise of RGB pictures of one size; see `generation.inversion`.
+
+        Raises:
+            UsageError: a pipeline or a size that cannot be run backwards.
         """
         ...
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from clearmark.core import Asset, Origin, Request, Task
 from clearmark.core.errors import GenerationFailed, InvalidRequest
 from clearmark.core.pixels import encode_png, open_image
-from clearmark.generation._backend import Defaults, ModelInfo, seeds_of
+from clearmark.generation._backend import Defaults, ModelInfo, Noise, seeds_of
+from clearmark.generation.guidance import GuidanceProbe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,6 +25,8 @@ __all__ = ["Limits", "PipelineRunner"]
 _TASKS = (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT)
 _INPAINT_CHANNELS = (4, 9)
 _DEFAULT_STRENGTH = 0.7
+SOFTEN = "soften"
+"""Parameter of a request: the share of the words' pull that is kept, see `steering.soften`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +73,26 @@ class PipelineRunner:
         self._limits = limits
         self._batch = batch
 
-    def generate(self, requests: Sequence[Request]) -> list[list[Asset]]:
-        """Check every request first, then make the pictures of each."""
+    def generate(
+        self, requests: Sequence[Request], noises: Sequence[Sequence[Noise]] = ()
+    ) -> list[list[Asset]]:
+        """Check every request first, then make the pictures of each, from `noises` where they are given."""
         jobs = [self._job(request) for request in requests]
-        return [self._run(job) for job in jobs]
+        given = noises or [()] * len(jobs)
+        return [self._run(job, noise) for job, noise in zip(jobs, given, strict=True)]
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether the pipeline can be started from given noise and run backwards."""
+        from clearmark.generation.inversion import takes_noise
+
+        return takes_noise(self._pipelines[Task.TEXT_TO_IMAGE])
+
+    def invert(self, pictures: Sequence[Image]) -> Any:
+        """Return the estimated initial noise of pictures of one size."""
+        from clearmark.generation.inversion import Inverter
+
+        return Inverter(self._pipelines[Task.TEXT_TO_IMAGE]).invert(pictures)
 
     def _job(self, request: Request) -> _Job:
         if request.task not in _TASKS:
@@ -117,25 +136,33 @@ class PipelineRunner:
                 )
         return width, height
 
-    def _run(self, job: _Job) -> list[Asset]:
+    def _run(self, job: _Job, noises: Sequence[Noise]) -> list[Asset]:
         seeds = seeds_of(job.request)
         assets: list[Asset] = []
         for start in range(0, len(seeds), self._batch):
             part = seeds[start : start + self._batch]
+            chosen = noises[start : start + self._batch]
             try:
                 with _quiet():
-                    pictures = self._call(job, part)
+                    pictures, traces = self._call(job, part, chosen)
             except Exception as exc:  # a model of any make can fail in any way
                 # Messages of pipelines can quote the prompt, so only the kind of fault is told.
                 raise GenerationFailed(
                     f"{self._name}: the pipeline failed with {type(exc).__name__}",
                     hint="does the model take this task, this size and these steps?",
                 ) from exc
-            assets += [self._asset(job, seed, made) for seed, made in zip(part, pictures, strict=True)]
+            assets += [
+                self._asset(job, seed, made, trace)
+                for seed, made, trace in zip(part, pictures, traces, strict=True)
+            ]
         return assets
 
-    def _call(self, job: _Job, seeds: list[int]) -> list[Image]:
+    def _call(
+        self, job: _Job, seeds: list[int], noises: Sequence[Noise]
+    ) -> tuple[list[Image], list[dict[str, Any] | None]]:
         import torch
+
+        from clearmark.generation.inversion import initial_latents
 
         request, pipeline = job.request, self._pipeline(job.request.task)
         options: dict[str, Any] = {
@@ -149,6 +176,8 @@ class PipelineRunner:
             options["guidance_scale"] = job.guidance
         if request.task is Task.TEXT_TO_IMAGE:
             options |= {"width": job.width, "height": job.height}
+            if noises:
+                options["latents"] = initial_latents(pipeline, job.width, job.height, seeds, noises)
         else:
             options |= {"image": [job.image] * len(seeds), "strength": job.strength}
         if request.task is Task.INPAINT:
@@ -157,11 +186,28 @@ class PipelineRunner:
             else:
                 options["callback_on_step_end"] = _Blend(pipeline, job, seeds)
                 options["callback_on_step_end_tensor_inputs"] = ["latents"]
-        pictures: list[Image] = pipeline(**options).images
+        with self._softened(job, seeds[0]), GuidanceProbe(pipeline, pictures=len(seeds)) as probe:
+            pictures: list[Image] = pipeline(**options).images
+        traces = [trace.to_dict() for trace in probe.traces()] or [None] * len(pictures)
         if job.image is not None and job.mask is not None:
             # The decoder redraws everything a little; what is outside the mask was not to change.
             pictures = [_composite(made, job.image, job.mask) for made in pictures]
-        return pictures
+        return pictures, traces
+
+    def _softened(self, job: _Job, seed: int) -> contextlib.AbstractContextManager[Any]:
+        """Let the words pull less where the request asks so: what `regenerate` does to memorized prompts."""
+        share = job.request.parameters.get(SOFTEN)
+        if not isinstance(share, int | float) or not 0 < share < 1 or job.image is not None:
+            return contextlib.nullcontext()
+        from clearmark.generation.steering import soften
+
+        try:
+            pipeline = self._pipelines[Task.TEXT_TO_IMAGE]
+            return soften(pipeline, job.request.prompt, seed=seed, share=float(share), steps=job.steps)
+        except GenerationFailed:
+            return (
+                contextlib.nullcontext()
+            )  # not a pipeline that this works for: the new seed is what is left
 
     def _inpaints(self) -> bool:
         """Whether the library's own inpainting takes this model: it knows two counts of channels only."""
@@ -184,7 +230,7 @@ class PipelineRunner:
             self._pipelines[task] = derived
         return self._pipelines[task]
 
-    def _asset(self, job: _Job, seed: int, picture: Image) -> Asset:
+    def _asset(self, job: _Job, seed: int, picture: Image, trace: dict[str, Any] | None) -> Asset:
         request = job.request
         parents = tuple(
             asset.sha256
@@ -196,6 +242,10 @@ class PipelineRunner:
             parameters["guidance"] = job.guidance
         if job.image is not None:
             parameters["strength"] = job.strength
+        if trace is not None:
+            parameters["guidance_trace"] = trace
+        if SOFTEN in request.parameters:
+            parameters[SOFTEN] = request.parameters[SOFTEN]
         return Asset(
             data=encode_png(picture.convert("RGB")),
             media_type="image/png",

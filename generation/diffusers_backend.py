@@ -12,14 +12,19 @@ import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clearmark.core import Asset, Request
 from clearmark.core.errors import BackendUnavailable, ModelMissing, UsageError
 from clearmark.core.optional import import_optional
 from clearmark.core.weights import sha256_file
-from clearmark.generation._backend import Defaults, ModelInfo
+from clearmark.generation._backend import Defaults, ModelInfo, Noise
 from clearmark.generation._diffusion import Limits, PipelineRunner
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL.Image import Image
 
 __all__ = ["DiffusersGenerator"]
 
@@ -125,6 +130,34 @@ class DiffusersGenerator:
         """
         with self._lock:
             return self._runner.generate(requests)
+
+    @property
+    def spec(self) -> str:
+        """What `create` makes this generator from."""
+        return f"diffusers:{self.source}" + (f"@{self.revision}" if self.revision else "")
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether the pipeline can be started from given noise and run backwards; loads it."""
+        with self._lock:
+            return self._runner.takes_noise
+
+    def generate_from(
+        self, requests: Sequence[Request], noises: Sequence[Sequence[Noise]]
+    ) -> list[list[Asset]]:
+        """Make the pictures from the noises given."""
+        with self._lock:
+            return self._runner.generate(requests, noises)
+
+    def invert(self, pictures: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """Return the estimated initial noise of RGB pictures of one size.
+
+        Raises:
+            UsageError: a pipeline or a size that cannot be run backwards.
+        """
+        with self._lock:
+            found: npt.NDArray[np.float32] = self._runner.invert(pictures)
+        return found
 
     @cached_property
     def _runner(self) -> PipelineRunner:

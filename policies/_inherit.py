@@ -107,6 +107,10 @@ def _join_marking(one: Values, two: Values) -> Values:
     if any(settings.get("aigc") for settings in aigc):
         out["metadata"] = {**out.get("metadata", {})} if isinstance(out.get("metadata"), dict) else {}
         out["metadata"]["aigc"] = True
+    marks = [row["watermark"] for row in (one, two) if isinstance(row.get("watermark"), dict)]
+    if any(settings.get("latent") for settings in marks) and "unsafe_no_watermark" not in out:
+        out["watermark"] = {**out.get("watermark", {})} if isinstance(out.get("watermark"), dict) else {}
+        out["watermark"]["latent"] = True
     return out
 
 

@@ -65,7 +65,11 @@ MARKING = Obj(
                 "codec": Key(
                     about="A codec's name, or auto.",
                     shape=Text(what="a codec's name", pattern=r"[a-z0-9][a-z0-9_-]*", longest=60),
-                )
+                ),
+                "latent": Key(
+                    about="Also mark the initial noise, where the generator lets its sampler be started.",
+                    shape=Bool(),
+                ),
             },
         ),
         "manifest": _layer(

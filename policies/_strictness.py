@@ -117,3 +117,5 @@ def _marking(before: Content, after: Content) -> Iterator[Loosening]:
         yield Loosening(path="marking.label", message="the label is no longer on every picture")
     if old.metadata and new.metadata and old.metadata.aigc and not new.metadata.aigc:
         yield Loosening(path="marking.metadata", message="the AIGC label is gone")
+    if old.watermark and new.watermark and old.watermark.latent and not new.watermark.latent:
+        yield Loosening(path="marking.watermark", message="the mark in the initial noise is gone")

@@ -32,9 +32,13 @@ class Metadata:
 
 @dataclass(frozen=True, kw_only=True)
 class Watermark:
-    """The invisible watermark; `codec` is a codec's name or `auto`."""
+    """The invisible watermark; `codec` is a codec's name or `auto`.
+
+    `latent` adds a mark in the initial noise of local diffusion models, where the picture keeps enough of it.
+    """
 
     codec: str = "auto"
+    latent: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +81,8 @@ class Marking:
             out["unsafe_no_metadata"] = True
         if self.watermark:
             out["watermark"] = {"codec": self.watermark.codec}
+            if self.watermark.latent:
+                out["watermark"]["latent"] = True
         else:
             out["unsafe_no_watermark"] = True
         if self.manifest:

@@ -111,6 +111,11 @@ def _recovered(verification: Verification) -> list[str]:
     since = "the file is unchanged" if recovered.unchanged else "the pixels or the file were changed since"
     if recovered.via == "watermark":
         return [f"Recovered from the watermark: a stored manifest, {worth}; {since}."]
+    if recovered.via == "service":
+        return [
+            f"The resolution service that was sent the picture names a stored manifest, {worth}; {since}. "
+            "That the manifest belongs to this picture is the service's word."
+        ]
     return [
         f"A picture that looks like this one has a stored manifest, {worth}. Likeness does not prove that "
         "it is the same picture."

@@ -22,7 +22,7 @@ from clearmark.core.errors import (
     UsageError,
     WatermarkFailed,
 )
-from clearmark.core.marks import LabelMark, ManifestMark, Mark, MetadataMark, WatermarkMark
+from clearmark.core.marks import LabelMark, LatentMark, ManifestMark, Mark, MetadataMark, WatermarkMark
 from clearmark.core.pixels import open_image
 from clearmark.provenance._containers import set_xmp
 from clearmark.provenance._pictures import Encoding, Opened, encode, open_for_marking, rgb_pixels, with_pixels
@@ -55,7 +55,8 @@ class MarkJob:
     """One picture to mark.
 
     `source`: `created` by a generator, or `altered` from another picture. `parents` are the pictures that it
-    was made from, with whatever credentials they carry. `origin` defaults to the asset's own.
+    was made from, with whatever credentials they carry. `origin` defaults to the asset's own. `latent` is the
+    mark in the initial noise that was found in the picture, for the manifest to name.
     """
 
     asset: Asset
@@ -65,6 +66,7 @@ class MarkJob:
     ledger: LedgerRef | None = None
     origin: Origin | None = None
     parents: tuple[Asset, ...] = ()
+    latent: LatentMark | None = None
 
     def __post_init__(self) -> None:
         if not is_mark_id(self.mark_id):
@@ -74,10 +76,11 @@ class MarkJob:
 
 @dataclass(frozen=True, kw_only=True)
 class Marked:
-    """A picture with all its layers, read back; and what the layers are."""
+    """A picture with all its layers, read back; and what the layers are. `fingerprint` is its ISCC."""
 
     asset: Asset
     mark: Mark
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,7 @@ class _Step:
     manifest: ManifestMark | None = None
     data: bytes = field(default=b"", repr=False)
     media_type: str = ""
+    fingerprint: str = ""
 
 
 class Marker:
@@ -183,8 +187,9 @@ class Marker:
             metadata=step.metadata,
             watermark=step.watermark,
             manifest=step.manifest,
+            latent=step.job.latent,
         )
-        return Marked(asset=asset, mark=mark)
+        return Marked(asset=asset, mark=mark, fingerprint=step.fingerprint)
 
     def _encoded(self, step: _Step) -> _Step:
         try:
@@ -211,6 +216,8 @@ class Marker:
     def _signed(self, step: _Step) -> _Step:
         if self._signer is None:
             return step
+        if self._fingerprint:
+            step = replace(step, fingerprint=image_code(step.picture))
         signed = self._signer.sign(
             step.data, step.media_type, self._spec(step), trust_anchors_pem=self._anchors
         )
@@ -223,9 +230,10 @@ class Marker:
         if step.watermark is not None:
             alg = soft_binding_alg(step.watermark.codec)
             bindings.append(SoftBinding(alg=alg, value=job.mark_id))
+        if job.latent is not None:
+            bindings.append(SoftBinding(alg=soft_binding_alg(job.latent.codec), value=job.mark_id))
         if self._fingerprint:
-            code = image_code(step.picture)
-            bindings.append(SoftBinding(alg=ISCC_ALG, value=code, watermark=False))
+            bindings.append(SoftBinding(alg=ISCC_ALG, value=step.fingerprint, watermark=False))
         return ManifestSpec(
             mark_id=job.mark_id,
             source=job.source,

@@ -20,7 +20,7 @@ from clearmark.provenance.credentials.jumbf import active_manifest
 from clearmark.provenance.fingerprints import code_bits
 from clearmark.provenance.ids import is_mark_id
 
-__all__ = ["MAX_DISTANCE", "KeptManifest", "ManifestRepository", "ManifestSource"]
+__all__ = ["MAX_DISTANCE", "KeptManifest", "ManifestRepository", "ManifestSource", "ManifestSources"]
 
 MAX_DISTANCE = 6
 """Bits in which a fingerprint may differ from the one on record. Re-encoding and scaling change up to 4."""
@@ -63,6 +63,37 @@ class ManifestSource(Protocol):
     def by_manifest(self, manifest: str) -> KeptManifest | None:
         """Return the manifest store whose active manifest has this label, or None."""
 
+    def newest(self, limit: int) -> Sequence[str]:
+        """Return the mark ids that came last; none where the source does not tell."""
+
+
+class ManifestSources:
+    """Several sources as one: the first that knows a manifest answers."""
+
+    def __init__(self, *sources: ManifestSource) -> None:
+        self._sources = sources
+
+    def get(self, mark_id: str) -> KeptManifest | None:
+        """Return the manifest of a mark id, or None."""
+        found = (source.get(mark_id) for source in self._sources)
+        return next((kept for kept in found if kept is not None), None)
+
+    def find(
+        self, fingerprint: str, *, max_distance: int = MAX_DISTANCE, limit: int = 10
+    ) -> Sequence[KeptManifest]:
+        """Return the manifests whose pictures look like this one, from the first source that has any."""
+        found = (source.find(fingerprint, max_distance=max_distance, limit=limit) for source in self._sources)
+        return next((kept for kept in found if kept), ())
+
+    def by_manifest(self, manifest: str) -> KeptManifest | None:
+        """Return the manifest store whose active manifest has this label, or None."""
+        found = (source.by_manifest(manifest) for source in self._sources)
+        return next((kept for kept in found if kept is not None), None)
+
+    def newest(self, limit: int) -> Sequence[str]:
+        """Return the mark ids that came last to the first source that tells."""
+        return next((ids for source in self._sources if (ids := source.newest(limit))), ())
+
 
 class ManifestRepository:
     """Manifests by mark id and by fingerprint. Safe to share between threads."""
@@ -100,6 +131,12 @@ class ManifestRepository:
     def by_manifest(self, manifest: str) -> KeptManifest | None:
         """Return the manifest store whose active manifest has this label, or None."""
         return self._one("label", manifest) if manifest else None
+
+    def newest(self, limit: int) -> tuple[str, ...]:
+        """Return the mark ids that came last, the newest first."""
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT mark_id FROM manifest ORDER BY rowid DESC LIMIT ?", (limit,))
+            return tuple(row[0] for row in rows)
 
     def _one(self, column: str, value: str) -> KeptManifest | None:
         with self._transaction() as connection:

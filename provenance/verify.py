@@ -21,13 +21,19 @@ from clearmark.provenance.fingerprints import image_code
 from clearmark.provenance.ids import is_mark_id
 from clearmark.provenance.marking import soft_binding_alg
 from clearmark.provenance.metadata import read_metadata
+from clearmark.provenance.repository import ManifestSources
+from clearmark.provenance.watermark.codec import MIN_SIDE
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from clearmark.provenance._pictures import Pixels
     from clearmark.provenance.repository import KeptManifest, ManifestSource
     from clearmark.provenance.watermark import Found
 
     Extract = Callable[[Pixels], Sequence[Found]]
+    ByContent = Callable[[bytes], Sequence[KeptManifest]]
+    InNoise = Callable[[Image, Sequence[str], Sequence[str]], Sequence[Found]]
 
 __all__ = ["Recovered", "Verification", "Verifier", "conclude"]
 
@@ -36,6 +42,11 @@ _CONTENT_CHANGED = {
     "assertion.boxesHash.mismatch",
     "assertion.dataHash.mismatch",
 }
+_ALIKE = 16
+"""Bits in which the fingerprint of a picture may differ from one whose mark is looked for in its noise."""
+
+_MOST_ALIKE = 16
+_MOST_OTHERS = 10_000
 _NO_METADATA: Mapping[str, Mapping[str, str] | None] = MappingProxyType({"iptc": None, "aigc": None})
 
 
@@ -43,10 +54,10 @@ _NO_METADATA: Mapping[str, Mapping[str, str] | None] = MappingProxyType({"iptc":
 class Recovered:
     """A stored manifest that a picture without one was led back to.
 
-    `via` says how: `watermark`, which is in the pixels, or `fingerprint`, which says only that they look
-    alike. `credentials` are the stored manifest's, read against the picture as it is now: that its pixels
-    have changed is no fault of theirs, so `signer_state` says what the signature itself is worth: `trusted`,
-    `valid` or `invalid`.
+    `via` says how: `watermark`, which is in the pixels; `fingerprint`, which says only that they look alike;
+    or `service`, which was sent the picture and says that they belong together. `credentials` are the stored
+    manifest's, read against the picture as it is now: that its pixels have changed is no fault of theirs, so
+    `signer_state` says what the signature itself is worth: `trusted`, `valid` or `invalid`.
     """
 
     mark_id: str
@@ -179,6 +190,10 @@ class Verifier:
     signers that are trusted by themselves. `keys` are the watermark keys to try. `extract` replaces the
     watermark reader (by default every codec of this installation). `repository` is where the manifest of a
     picture that lost its own is looked for: a `ManifestRepository`, or a `ResolutionClient` of somebody's.
+    `in_noise` looks for marks in the noise that a picture was made from, where its pixels hold none: it is
+    given the picture, the mark ids that its other layers or its looks suggest, and others on record.
+    `by_content` asks a service that reads marks which are not read here; it is sent the file, when all else
+    led nowhere.
 
     Raises:
         UsageError: a trust list without a readable certificate.
@@ -193,7 +208,11 @@ class Verifier:
         keys: Sequence[bytes] = (),
         extract: Extract | None = None,
         repository: ManifestSource | None = None,
+        in_noise: InNoise | None = None,
+        by_content: ByContent | None = None,
     ) -> None:
+        self._by_content = by_content
+        self._in_noise = in_noise
         self._reader = CredentialReader(
             trust_anchors_pem,
             timestamp_anchors_pem=timestamp_anchors_pem,
@@ -234,24 +253,39 @@ class Verifier:
             credentials = read.credentials if read.credentials.manifest else ABSENT
             return replace(read, credentials=credentials, problem=str(exc))
         pixels = rgb_pixels(picture)
-        return replace(
+        read = replace(
             read,
             fingerprint=image_code(picture),
             watermarks=tuple(self._extract(pixels)),
             width=pixels.shape[1],
             height=pixels.shape[0],
         )
+        return replace(read, watermarks=read.watermarks or self._noise_marks(read, picture))
+
+    def _noise_marks(self, read: Verification, picture: Image) -> tuple[Found, ...]:
+        if self._in_noise is None or min(picture.size) < MIN_SIDE:
+            return ()
+        named = dict.fromkeys(read.mark_ids)
+        others: Sequence[str] = ()
+        if self._repository is not None:
+            alike = self._repository.find(read.fingerprint, max_distance=_ALIKE, limit=_MOST_ALIKE)
+            named |= dict.fromkeys(kept.mark_id for kept in alike if is_mark_id(kept.mark_id))
+            others = [one for one in self._repository.newest(_MOST_OTHERS) if one not in named]
+        return tuple(self._in_noise(picture, list(named), others))
 
     def _with_recovered(self, found: Verification, data: bytes) -> Verification:
         """Look for the stored manifest of a picture that has none of its own, or a broken one."""
-        if self._repository is None or found.problem or found.credentials.state in {"trusted", "valid"}:
+        if found.problem or found.credentials.state in {"trusted", "valid"}:
             return found
+        repository = self._repository or ManifestSources()
         for mark in sorted(found.watermarks, key=lambda one: -one.confidence):
-            kept = self._repository.get(mark.mark_id)
+            kept = repository.get(mark.mark_id)
             if kept is not None:
                 return replace(found, recovered=self._recovered(kept, "watermark", found, data))
-        for kept in self._repository.find(found.fingerprint, limit=1) if found.fingerprint else ():
+        for kept in repository.find(found.fingerprint, limit=1) if found.fingerprint else ():
             return replace(found, recovered=self._recovered(kept, "fingerprint", found, data))
+        for kept in self._by_content(data) if self._by_content is not None else ():
+            return replace(found, recovered=self._recovered(kept, "service", found, data))
         return found
 
     def _recovered(self, kept: KeptManifest, via: str, found: Verification, data: bytes) -> Recovered:

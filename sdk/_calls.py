@@ -5,12 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clearmark.core import Asset, Origin, Request, Task
 from clearmark.core.errors import GenerationFailed, InvalidRequest
 from clearmark.core.pixels import encode_png
+from clearmark.generation.guidance import GuidanceProbe
 from clearmark.sdk._models import describe_pipeline
+
+if TYPE_CHECKING:
+    from clearmark.generation import Noise
 
 __all__ = ["Call", "PipelineGenerator"]
 
@@ -89,8 +93,33 @@ class PipelineGenerator:
         self._calls = 0
         self.name = f"diffusers/{type(pipeline).__name__}"
         self.model = describe_pipeline(pipeline)
-        self.defaults: Any = None
+        self.defaults: Any = _defaults(pipeline)
         self.output: Any = None
+        self.spec = ""
+        self._noises: list[Noise] = []
+
+    @property
+    def takes_noise(self) -> bool:
+        """Whether the pipeline can be started from given noise; not where the caller gave some."""
+        from clearmark.generation.inversion import takes_noise
+
+        return self._call.arguments.get("latents") is None and takes_noise(self._pipeline)
+
+    def invert(self, pictures: Sequence[Any]) -> Any:
+        """Return the estimated initial noise of RGB pictures of one size."""
+        from clearmark.generation import Inverter
+
+        return Inverter(self._pipeline).invert(pictures)
+
+    def generate_from(
+        self, requests: Sequence[Request], noises: Sequence[Sequence[Noise]]
+    ) -> list[list[Asset]]:
+        """As `generate`, from the noises given where the prompts start from no picture."""
+        self._noises = [noise for one in noises for noise in one]
+        try:
+            return self.generate(requests)
+        finally:
+            self._noises = []
 
     def generate(self, requests: Sequence[Request]) -> list[list[Asset]]:
         """Return `request.n` pictures for each request, as PNG."""
@@ -98,7 +127,10 @@ class PipelineGenerator:
             raise GenerationFailed("the prompts of one call must ask for the same number of pictures")
         places = [self._places[request.request_id] for request in requests]
         arguments = self._arguments(places, requests)
-        output = self._pipeline(**arguments)
+        count = len(requests) * requests[0].n
+        with GuidanceProbe(self._pipeline, pictures=count) as probe:
+            output = self._pipeline(**arguments)
+        traces = [trace.to_dict() for trace in probe.traces()] or [None] * count
         images = getattr(output, "images", None)
         n = requests[0].n
         if images is None or len(images) != n * len(requests):
@@ -110,7 +142,7 @@ class PipelineGenerator:
             self.output = output
         self._calls += 1
         return [
-            [self._asset(request, images[row * n + column]) for column in range(n)]
+            [self._asset(request, images[row * n + column], traces[row * n + column]) for column in range(n)]
             for row, request in enumerate(requests)
         ]
 
@@ -132,9 +164,24 @@ class PipelineGenerator:
             all_ = arguments["generator"]
             if len(all_) == total * n:
                 arguments["generator"] = [all_[place * n + i] for place in places for i in range(n)]
+        if self._noises and all(request.init_image is None for request in requests):
+            arguments["latents"] = self._latents(arguments, requests)
         return arguments
 
-    def _asset(self, request: Request, image: Any) -> Asset:
+    def _latents(self, arguments: dict[str, Any], requests: Sequence[Request]) -> Any:
+        from clearmark.generation.inversion import initial_latents, usual_size
+
+        width, height = usual_size(self._pipeline)
+        seeds = [(request.seed or 0) + index for request in requests for index in range(request.n)]
+        return initial_latents(
+            self._pipeline,
+            arguments.get("width") or width,
+            arguments.get("height") or height,
+            seeds,
+            self._noises,
+        )
+
+    def _asset(self, request: Request, image: Any, trace: dict[str, Any] | None) -> Asset:
         steps = self._call.arguments.get("num_inference_steps")
         origin = Origin(
             generator=self.name,
@@ -145,6 +192,7 @@ class PipelineGenerator:
             seed=request.seed if self._calls or self._call.arguments.get("generator") is not None else None,
             steps=steps if isinstance(steps, int) else None,
             parents=(request.init_image.sha256,) if request.init_image else (),
+            parameters={} if trace is None else {"guidance_trace": trace},
         )
         return Asset(
             data=encode_png(image),
@@ -153,6 +201,14 @@ class PipelineGenerator:
             height=image.height,
             origin=origin,
         )
+
+
+def _defaults(pipeline: Any) -> Any:
+    from clearmark.generation import Defaults
+    from clearmark.generation.inversion import usual_size
+
+    width, height = usual_size(pipeline)
+    return Defaults(width=width, height=height)
 
 
 def _requests(given: dict[str, Any], count: int) -> tuple[Request, ...]:

@@ -53,6 +53,11 @@ class Home:
         return self.path / "manifests.db"
 
     @property
+    def latent_models(self) -> Path:
+        """The record of the models whose initial noise was marked."""
+        return self.path / "latent-models.json"
+
+    @property
     def keys(self) -> Path:
         """The folder of keys, mode 0700, files 0600."""
         return self.path / "keys"

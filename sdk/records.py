@@ -178,6 +178,11 @@ def mark_written(request: Request, asset: Asset, mark: Mark, *, decision_event: 
             },
         },
     }
+    if mark.latent is not None:
+        body["layers"]["latent"] = {
+            "codec": mark.latent.codec,
+            "codec_version": mark.latent.codec_version,
+        }
     return _event("mark.written", request, body, mark_ids=(mark.id,))
 
 

@@ -13,9 +13,9 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from clearmark.core import Action, Asset, Event, Finding, Mark, Reason, Request, Stage, Subject, uuid7
+from clearmark.core import Action, Asset, Event, Finding, Mark, Reason, Request, Stage, Subject, Task, uuid7
 from clearmark.core.errors import Error, GenerationFailed, MarkingFailed
 from clearmark.sdk import records
 from clearmark.sdk.obligations import blurred
@@ -45,6 +45,8 @@ class _Picture:
     asset: Asset
     decision: Decision | None = None
     mark_id: str = ""
+    in_noise: str = ""
+    """The mark id that the initial noise was drawn for, where it was."""
     event: Recorded | None = None
     marked: Asset | None = None
     mark: Mark | None = None
@@ -160,8 +162,10 @@ class Run:
     def _make(self) -> None:
         open_ = [case for case in self._cases if case.admitted]
         made = self._generate([case.request for case in open_], attempt=0)
-        for case, assets in zip(open_, made, strict=True):
-            case.pictures = [_Picture(index, 0, asset) for index, asset in enumerate(assets)]
+        for case, pictures in zip(open_, made, strict=True):
+            case.pictures = [
+                _Picture(index, 0, asset, in_noise=mark_id) for index, (asset, mark_id) in enumerate(pictures)
+            ]
         self._judge([(case, picture) for case in open_ for picture in case.pictures])
         for attempt in range(1, self._checker.policy.regenerate_attempts + 1):
             again = [
@@ -176,19 +180,26 @@ class Run:
 
     def _regenerate(self, again: list[tuple[_Case, _Picture]], attempt: int) -> None:
         requests = [
-            replace(case.request, n=1, seed=_next_seed(case.request.seed, picture.index, attempt))
+            replace(
+                case.request,
+                n=1,
+                seed=_next_seed(case.request.seed, picture.index, attempt),
+                parameters={**case.request.parameters, **_mitigation(picture)},
+            )
             for case, picture in again
         ]
-        for (_, picture), (asset,) in zip(again, self._generate(requests, attempt=attempt), strict=True):
-            picture.asset, picture.attempt, picture.decision = asset, attempt, None
+        for (_, picture), (made,) in zip(again, self._generate(requests, attempt=attempt), strict=True):
+            picture.asset, picture.in_noise = made
+            picture.attempt, picture.decision = attempt, None
         self._judge(again)
 
-    def _generate(self, requests: Sequence[Request], *, attempt: int) -> list[list[Asset]]:
+    def _generate(self, requests: Sequence[Request], *, attempt: int) -> list[list[tuple[Asset, str]]]:
+        """Return the pictures of each request, each with the mark id in its noise, empty where none is."""
         if not requests:
             return []
         with self._timed("generation"):
             try:
-                made = self._generator.generate(requests)
+                made, mark_ids = self._made(requests)
             except Error:
                 raise
             except Exception as exc:  # whatever a pipeline throws must not pass for a picture
@@ -210,7 +221,19 @@ class Run:
                 for request, assets in zip(requests, made, strict=True)
             ]
         )
-        return made
+        return [list(zip(assets, ids, strict=True)) for assets, ids in zip(made, mark_ids, strict=True)]
+
+    def _made(self, requests: Sequence[Request]) -> tuple[list[list[Asset]], list[list[str]]]:
+        generator, latent = self._generator, self._stamper.latent
+        if latent is None or not getattr(generator, "takes_noise", False):
+            return generator.generate(requests), [[""] * request.n for request in requests]
+        starting: Any = generator
+        latent.remember(starting)
+        ids = [[self._stamper.new_mark_id() for _ in range(request.n)] for request in requests]
+        made = starting.generate_from(requests, [[latent.noise(one) for one in row] for row in ids])
+        # Other tasks start from a picture, and their noise from the library.
+        plain = [request.task is Task.TEXT_TO_IMAGE for request in requests]
+        return made, [row if yes else [""] * len(row) for row, yes in zip(ids, plain, strict=True)]
 
     def _judge(self, pictures: Sequence[tuple[_Case, _Picture]]) -> None:
         subjects = [
@@ -222,7 +245,9 @@ class Run:
         events = []
         for (_, picture), decision in zip(pictures, decisions, strict=True):
             picture.decision = decision
-            picture.mark_id = self._stamper.new_mark_id() if decision.verdict.releases else ""
+            picture.mark_id = (
+                (picture.in_noise or self._stamper.new_mark_id()) if decision.verdict.releases else ""
+            )
             events.append(
                 records.decided(
                     decision,
@@ -243,7 +268,7 @@ class Run:
         if not leaving:
             return
         with self._timed("marking"):
-            marked = self._stamper.stamp([_stamp_of(case, picture) for case, picture in leaving])
+            marked = self._stamper.stamp([self._stamp_of(case, picture) for case, picture in leaving])
         events = []
         for (case, picture), (asset, mark) in zip(leaving, marked, strict=True):
             if mark.id != picture.mark_id:
@@ -254,6 +279,13 @@ class Run:
                 records.mark_written(case.request, asset, mark, decision_event=picture.event.event_id)
             )
         self._append(events)
+
+    def _stamp_of(self, case: _Case, picture: _Picture) -> Stamp:
+        stamp = _stamp_of(case, picture)
+        if not picture.in_noise or self._stamper.latent is None:
+            return stamp
+        generator: Any = self._generator
+        return replace(stamp, latent=self._stamper.latent.read_back(generator, stamp.asset, picture.mark_id))
 
     def _hold(self) -> None:
         """Hand what the policy wants people to look at to the review queue, where there is one."""
@@ -414,6 +446,16 @@ def _reasons(case: _Case) -> tuple[Reason, ...]:
 
 def _findings(case: _Case) -> tuple[Finding, ...]:
     return tuple(finding for gate in case.gates for finding in gate.observation.findings)
+
+
+def _mitigation(picture: _Picture) -> dict[str, float]:
+    """Ask for words that pull no more than a clean prompt's, where the sampler showed a memorized one."""
+    assert picture.decision is not None
+    facts = picture.decision.observation.facts
+    value, wanted = facts.get("guidance_magnitude"), facts.get("guidance_target")
+    if not facts.get("guidance_memorized") or not isinstance(value, float) or not isinstance(wanted, float):
+        return {}
+    return {"soften": round(min(0.95, max(0.05, wanted / max(value, 1e-9))), 4)}
 
 
 def _next_seed(seed: int | None, index: int, attempt: int) -> int:

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clearmark.core import Action, Asset, Mark, Request
+from clearmark.core import Action, Asset, LatentMark, Mark, Request
 
 if TYPE_CHECKING:
     from clearmark.audits import Recorded
     from clearmark.policies import Label, Marking, Policy
-    from clearmark.provenance import LabelSettings, ManifestRepository, Marker
+    from clearmark.provenance import LabelSettings, ManifestRepository, Marked, Marker
     from clearmark.provenance.credentials import ManifestSigner
     from clearmark.provenance.watermark import WatermarkCodec
     from clearmark.sdk.home import Home
+    from clearmark.sdk.latent import LatentMarker
 
 __all__ = ["Stamp", "Stamper"]
 
@@ -30,6 +31,7 @@ class Stamp:
     request: Request
     action: Action = Action.ALLOW
     source: str = "created"
+    latent: LatentMark | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Stamper:
     codec: WatermarkCodec | None
     trust_anchors: bytes | None = None
     repository: ManifestRepository | None = None
+    latent: LatentMarker | None = None
     _markers: dict[Label | None, Marker] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -53,6 +56,7 @@ class Stamper:
         """
         from clearmark.provenance import ManifestRepository, ManifestSigner
         from clearmark.provenance.watermark import get_codec
+        from clearmark.sdk.latent import LatentMarker
 
         marking = policy.marking
         signer = ManifestSigner.from_pem(*home.signer) if marking.manifest else None
@@ -63,6 +67,9 @@ class Stamper:
             codec=get_codec(marking.watermark.codec, home.watermark_key) if marking.watermark else None,
             trust_anchors=home.trust_anchors,
             repository=ManifestRepository(home.manifests) if signer else None,
+            latent=LatentMarker(home.watermark_key, home.latent_models)
+            if marking.watermark and marking.watermark.latent
+            else None,
         )
 
     @staticmethod
@@ -94,26 +101,25 @@ class Stamper:
                     ledger=LedgerRef(
                         event_id=stamp.event.event_id, leaf_hash=stamp.event.leaf_hash, log=self.log
                     ),
+                    latent=stamp.latent,
                     parents=(stamp.request.init_image,) if stamp.request.init_image else (),
                 )
                 for stamp in (stamps[place] for place in places)
             ]
             for place, marked in zip(places, self._marker(label).mark(jobs), strict=True):
-                self._keep(marked.asset, marked.mark)
+                self._keep(marked)
                 done[place] = (marked.asset, marked.mark)
         return [done[place] for place in range(len(stamps))]
 
-    def _keep(self, asset: Asset, mark: Mark) -> None:
+    def _keep(self, marked: Marked) -> None:
+        mark = marked.mark
         if self.repository is None or mark.manifest is None:
             return
-        from clearmark.core.pixels import open_image
-        from clearmark.provenance import image_code
-
         self.repository.put(
             mark.id,
             mark.manifest.store,
-            media_type=asset.media_type,
-            fingerprint=image_code(open_image(asset.data)),
+            media_type=marked.asset.media_type,
+            fingerprint=marked.fingerprint,
         )
 
     def close(self) -> None:

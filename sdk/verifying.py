@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from clearmark.core.errors import Error
+from clearmark.core.errors import Error, UsageError
 from clearmark.sdk.results import Verified
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from clearmark.audits import Ledger
     from clearmark.provenance import ManifestRepository, Verification, Verifier
     from clearmark.sdk.home import Home
+    from clearmark.sdk.latent import LatentReader
 
 __all__ = ["Inspector"]
 
@@ -30,11 +31,31 @@ class Inspector:
     repository: ManifestRepository | None = None
 
     @classmethod
-    def from_home(cls, home: Home, *, ledger: Ledger | None, trust: bytes = b"") -> Inspector:
-        """Trust the state folder's own authority, the lists added to it, and whatever `trust` (PEM) adds."""
-        from clearmark.provenance import ManifestRepository, Verifier
+    def from_home(
+        cls,
+        home: Home,
+        *,
+        ledger: Ledger | None,
+        trust: bytes = b"",
+        resolver: str = "",
+        upload: bool = False,
+    ) -> Inspector:
+        """Trust the state folder's own authority, the lists added to it, and whatever `trust` (PEM) adds.
 
+        `resolver` is the address of a Soft Binding Resolution API that is asked for manifests which are not
+        on record here: by mark id and fingerprint, and with `upload` also by the picture itself.
+
+        Raises:
+            UsageError: an address that is none, or `upload` without one.
+        """
+        from clearmark.provenance import ManifestRepository, Verifier
+        from clearmark.provenance.repository import ManifestSources
+        from clearmark.provenance.resolution import ResolutionClient
+
+        if upload and not resolver:
+            raise UsageError("nowhere to send the picture", hint="name the service with --resolver")
         repository = ManifestRepository(home.manifests) if home.manifests.exists() else None
+        client = ResolutionClient(resolver) if resolver else None
         anchors = b"\n".join(
             (
                 home.trust_anchors if home.exists else b"",
@@ -46,19 +67,21 @@ class Inspector:
             verifier=Verifier(
                 anchors if anchors.strip() else None,
                 keys=(home.watermark_key,) if home.exists else (),
-                repository=repository,
+                repository=ManifestSources(*(one for one in (repository, client) if one is not None)),
+                by_content=client.by_content if client is not None and upload else None,
+                in_noise=_in_noise(home),
             ),
             ledger=ledger,
             repository=repository,
         )
 
     @classmethod
-    def open(cls, home: Home, *, trust: bytes = b"") -> Inspector:
+    def open(cls, home: Home, *, trust: bytes = b"", resolver: str = "", upload: bool = False) -> Inspector:
         """Open an inspector on a state folder that may or may not be there; nothing is made."""
         from clearmark.sdk.studio import open_ledger
 
         ledger = open_ledger(home, create=False) if home.database.exists() else None
-        return cls.from_home(home, ledger=ledger, trust=trust)
+        return cls.from_home(home, ledger=ledger, trust=trust, resolver=resolver, upload=upload)
 
     def inspect(self, files: Sequence[bytes]) -> list[Verified]:
         """Verify encoded pictures, in order. Never raises for what a file holds."""
@@ -89,6 +112,14 @@ class Inspector:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _in_noise(home: Home) -> LatentReader | None:
+    """Return what looks for marks in the noise, where models are on record that made such pictures."""
+    from clearmark.sdk.latent import LatentReader, models_on_record
+
+    models = models_on_record(home.latent_models) if home.exists else ()
+    return LatentReader(home.watermark_key, models) if models else None
 
 
 def _look_up(ledger: Ledger, verification: Verification) -> dict[str, Any]:

@@ -6,13 +6,18 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clearmark.core import Asset, Request
 from clearmark.core.optional import import_optional
-from clearmark.generation._backend import Defaults, ModelInfo
+from clearmark.generation._backend import Defaults, ModelInfo, Noise
 from clearmark.generation._diffusion import Limits, PipelineRunner
 from clearmark.generation.reference.catalogue import WEIGHTS, entries
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from PIL.Image import Image
 
 __all__ = ["ReferenceGenerator"]
 
@@ -24,6 +29,8 @@ class ReferenceGenerator:
     """Makes clip art of 256x256 pixels. The weights are read once in a process, at the first use."""
 
     name = "reference"
+    spec = "reference"
+    takes_noise = True
     defaults = Defaults(width=256, height=256, steps=20, guidance=5.0)
     limits = Limits(multiple=16, smallest=128, largest=512, most_steps=200)
     _run_lock = threading.Lock()
@@ -42,12 +49,28 @@ class ReferenceGenerator:
             ModelMissing: when a file of the model is absent.
             ModelCorrupt: when a file is not the one on record.
         """
+        return self.generate_from(requests, ())
+
+    def generate_from(
+        self, requests: Sequence[Request], noises: Sequence[Sequence[Noise]]
+    ) -> list[list[Asset]]:
+        """Make the pictures from the noises given."""
+        with self._runner() as runner:
+            return runner.generate(requests, noises)
+
+    def invert(self, pictures: Sequence[Image]) -> npt.NDArray[np.float32]:
+        """Return the estimated initial noise of RGB pictures of one size, sides multiples of 16."""
+        with self._runner() as runner:
+            found: npt.NDArray[np.float32] = runner.invert(pictures)
+        return found
+
+    @contextlib.contextmanager
+    def _runner(self) -> Iterator[PipelineRunner]:
         pipeline = _shared_pipeline()
         with self._run_lock, _one_torch_thread():
-            runner = PipelineRunner(
+            yield PipelineRunner(
                 pipeline, name=self.name, model=self.model, defaults=self.defaults, limits=self.limits
             )
-            return runner.generate(requests)
 
 
 @contextlib.contextmanager

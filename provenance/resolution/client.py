@@ -18,6 +18,8 @@ from clearmark.provenance.repository import MAX_DISTANCE, KeptManifest
 __all__ = ["ResolutionClient"]
 
 _MAX_ANSWER = 1024 * 1024
+_READING_S = 60.0
+"""How long a service may take that has to read a picture first, in seconds at least."""
 
 
 class _NoRedirect(HTTPRedirectHandler):
@@ -46,6 +48,7 @@ class ResolutionClient:
             raise UsageError(f"not an address of a resolution service: {url[:200]!r}", hint="https://…")
         self._url = url.rstrip("/")
         self._timeout = timeout_s
+        self._reading_timeout = max(timeout_s, _READING_S)
         self._algs = tuple(soft_binding_alg(name) for name in codecs)
         self._opener = build_opener(_NoRedirect)
 
@@ -75,6 +78,18 @@ class ResolutionClient:
                 out.append(kept)
         return tuple(out)
 
+    def by_content(self, data: bytes, *, limit: int = 1) -> tuple[KeptManifest, ...]:
+        """Send the picture itself, and return the manifests that the service finds for it, the best first.
+
+        Which binding led there the service does not tell; that they belong together is its word.
+
+        Raises:
+            Unavailable: when the service does not answer as the API says.
+        """
+        answer = self._json(f"/matches/byContent?maxResults={limit}", body=data)
+        found = (self._fetched(match, "") for match in _rows(answer, "matches")[:limit])
+        return tuple(kept for kept in found if kept is not None)
+
     def by_manifest(self, manifest: str) -> KeptManifest | None:
         """Return the manifest store whose active manifest has this label, or None.
 
@@ -85,6 +100,11 @@ class ResolutionClient:
         if store is None:
             return None
         return KeptManifest(mark_id="", media_type="", store=store, manifest=manifest)
+
+    def newest(self, limit: int) -> tuple[str, ...]:
+        """Return nothing: the API does not tell what a service holds."""
+        del limit
+        return ()
 
     def algorithms(self) -> tuple[str, ...]:
         """Return the soft binding algorithms that the service resolves.
@@ -116,28 +136,31 @@ class ResolutionClient:
             mark_id=mark_id, media_type="", store=kept.store, manifest=manifest, distance=distance
         )
 
-    def _json(self, path: str) -> Any:
-        answer = self._ask(path, _MAX_ANSWER)
+    def _json(self, path: str, *, body: bytes | None = None) -> Any:
+        answer = self._ask(path, _MAX_ANSWER, body=body)
         try:
             return json.loads(answer or b"{}")
         except (ValueError, RecursionError) as exc:
             raise Unavailable(f"{self._url} does not answer in JSON") from exc
 
-    def _ask(self, path: str, limit: int) -> bytes | None:
+    def _ask(self, path: str, limit: int, *, body: bytes | None = None) -> bytes | None:
         """Return the body, None where the service knows no such thing."""
+        kind = {} if body is None else {"content-type": "application/octet-stream"}
+        asked = Request(self._url + path, data=body, headers=kind)  # noqa: S310  http or https, see above
         try:
-            with self._opener.open(Request(self._url + path), timeout=self._timeout) as answer:  # noqa: S310
-                body: bytes = answer.read(limit + 1)
+            patience = self._timeout if body is None else self._reading_timeout
+            with self._opener.open(asked, timeout=patience) as answer:
+                found: bytes = answer.read(limit + 1)
         except HTTPError as exc:
             exc.close()
-            if exc.code in {400, 404}:  # an algorithm or a manifest that it does not have
+            if exc.code in {400, 404, 415}:  # an algorithm, manifest or kind of file that it does not have
                 return None
             raise Unavailable(f"{self._url} answers {exc.code}") from exc
         except (URLError, OSError, ValueError) as exc:
             raise Unavailable(f"{self._url} does not answer: {exc}", hint="is the service running?") from exc
-        if len(body) > limit:
+        if len(found) > limit:
             raise Unavailable(f"{self._url} answers with more than {limit:,} bytes")
-        return body
+        return found
 
 
 def _rows(answer: Any, name: str) -> list[dict[str, Any]]:

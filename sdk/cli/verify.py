@@ -23,6 +23,16 @@ def verify(
         list[Path] | None,
         typer.Option("--trust", help="PEM file of further root certificates to trust."),
     ] = None,
+    resolver: Annotated[
+        str,
+        typer.Option(
+            "--resolver", help="Soft Binding Resolution API to ask for manifests that are not on record here."
+        ),
+    ] = "",
+    upload: Annotated[
+        bool,
+        typer.Option("--upload", help="Send the resolver the picture itself when all else leads nowhere."),
+    ] = False,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
@@ -35,7 +45,7 @@ def verify(
     codes: list[int] = []
     anchors = b"".join(_pem(path) for path in trust or [])
     with (
-        Inspector.open(Home.locate(home), trust=anchors) as inspector,
+        Inspector.open(Home.locate(home), trust=anchors, resolver=resolver, upload=upload) as inspector,
         progress("verifying", len(files)) as advance,
     ):
         for path in files:
@@ -76,6 +86,10 @@ def _print(path: Path, verified: Verified) -> None:
     for item in credentials.get("validation", []):
         say(f"               {item['code']}: {item['explanation']}")
     say(f"  watermark    {_words(document['watermark'], ('state', 'codec', 'mark_id', 'confidence'))}")
+    if document.get("recovered"):
+        say(
+            f"  recovered    {_words(document['recovered'], ('via', 'mark_id', 'signer_state', 'unchanged'))}"
+        )
     metadata = document["metadata"]
     say(f"  metadata     {'; '.join(f'{k}: {v}' for k, v in metadata.items() if v) or 'absent'}")
     say(f"  ledger       {_words(document['ledger'], ('found', 'event_id', 'seq', 'inclusion'))}")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from clearmark.core.errors import UsageError
-from clearmark.provenance.watermark.latent import LatentWatermark
+from clearmark.provenance.watermark.latent import LatentWatermark, chance
 
 ID = "0123456789abcdef"
 SHAPE = (4, 64, 64)
@@ -69,3 +69,31 @@ def test_any_array_gets_an_answer(noise):
 def test_shapes_that_hold_no_mark(shape):
     with pytest.raises(UsageError):
         LatentWatermark(shape)
+
+
+def test_a_weak_trace_is_enough_to_identify_an_id_on_record(mark):
+    marked = mark.noise(ID, rng(3))
+    blurred = 0.06 * marked + rng(4).standard_normal(SHAPE)
+    others = [f"{number:016x}" for number in range(500)]
+    assert mark.read(blurred) is None
+    found = mark.identify([rng(5).standard_normal(SHAPE), blurred], [*others, ID])
+    assert (found.mark_id, found.score > 6) == (ID, True)
+    assert mark.identify([blurred], others) is None
+    assert LatentWatermark(SHAPE, b"other").identify([blurred], [ID]) is None
+    assert mark.identify([], [ID]) is None
+    assert mark.identify([np.zeros(SHAPE)], [ID]) is None
+
+
+def test_the_bound_holds_where_it_can_be_counted():
+    small = (8, 12, 12)
+    noises = [rng(seed).standard_normal(small) for seed in range(2000)]
+    scores = []
+    for number in range(40):
+        one = LatentWatermark(small, bytes([number]))
+        found = (one.identify([noise], [ID], false_alarms=9.0) for noise in noises[50 * number :][:50])
+        scores += [each.score for each in found]
+    values = np.array(scores)
+    assert len(values) == 2000
+    for level in (1.0, 1.5, 2.0):
+        assert 0 < (values > level).mean() < chance(level)
+    assert chance(5.0) < 1e-6 < chance(4.9)
