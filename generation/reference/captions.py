@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from clearmark.generation.reference.dublin_core import DublinCore
+from clearmark.core.dublin_core import DublinCore
 
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NOT_LETTERS = re.compile(r"[^a-zA-Z]+")

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from clearmark.core.dublin_core import DublinCore, UnsafeXml, read_dublin_core
 from clearmark.generation.reference.captions import captions_of, keywords_of, subject_of
 from clearmark.generation.reference.colours import main_colours
-from clearmark.generation.reference.dublin_core import DublinCore, UnreadableMetadata, read_dublin_core
 from clearmark.generation.reference.pictures import UnusablePicture, load_square
 
 DROPPED_FOLDERS = (
@@ -158,7 +158,7 @@ def _described(png: Path, svg: Path, skipped: Counter[str]) -> Iterator[tuple[st
             meta = read_dublin_core((svg / name).with_suffix(".svg"))
         except FileNotFoundError:
             skipped["no metadata"] += 1
-        except UnreadableMetadata:
+        except UnsafeXml:
             skipped["unreadable metadata"] += 1
         else:
             if meta.is_public_domain:

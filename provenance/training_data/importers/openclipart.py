@@ -14,13 +14,8 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from clearmark.core.dublin_core import MAX_SVG, DublinCore, UnsafeXml, parse_dublin_core
 from clearmark.core.errors import UsageError
-from clearmark.provenance.training_data.importers.dublin_core import (
-    MAX_SVG,
-    Description,
-    UnsafeXml,
-    read_description,
-)
 from clearmark.provenance.training_data.importers.source import (
     bounded_reader,
     files_under,
@@ -91,7 +86,7 @@ class OpenClipart:
             return made
         try:
             with svg.open("rb") as stream:
-                described = read_description(stream.read(MAX_SVG))
+                described = parse_dublin_core(stream.read(MAX_SVG))
         except (UnsafeXml, OSError) as exc:
             made.licence = Licence(NOASSERTION, f"its SVG file cannot be read: {exc}")
             return made
@@ -101,7 +96,7 @@ class OpenClipart:
         return made
 
 
-def _licence(described: Description) -> Licence:
+def _licence(described: DublinCore) -> Licence:
     if not described.licence:
         return Licence(
             NOASSERTION, f"its SVG file names no licence; {_PACKAGE} declares the collection public domain"
@@ -111,7 +106,7 @@ def _licence(described: Description) -> Licence:
     )
 
 
-def _caption(described: Description, name: str) -> str:
+def _caption(described: DublinCore, name: str) -> str:
     parts = [described.title or Path(name).stem.replace("_", " ")]
     parts += [word for word in described.keywords if word.casefold() != parts[0].casefold()]
     return ", ".join(parts)

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from clearmark.core.dublin_core import UnsafeXml, parse_dublin_core
 from clearmark.core.errors import PolicyError, UsageError
 from clearmark.provenance.training_data import (
     DataPolicy,
@@ -27,7 +28,6 @@ from clearmark.provenance.training_data import (
     open_source,
 )
 from clearmark.provenance.training_data._pictures import look_at, on_white
-from clearmark.provenance.training_data.importers.dublin_core import UnsafeXml, read_description
 from clearmark.provenance.training_data.importers.source import split_cursor
 
 
@@ -142,13 +142,13 @@ def test_damaged_shards_never_raise(tmp_path_factory, at, garbage):
 )
 def test_hostile_xml_is_refused(bomb):
     with pytest.raises(UnsafeXml):
-        read_description(bomb)
+        parse_dublin_core(bomb)
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_description_or_unsafe(data):
     with contextlib.suppress(UnsafeXml):
-        read_description(b"<svg><metadata>" + data)
+        parse_dublin_core(b"<svg><metadata>" + data)
 
 
 @pytest.mark.parametrize(
