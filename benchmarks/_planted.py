@@ -109,18 +109,20 @@ def plant(
     start: Path,
     out: Path,
     *,
-    count: int = 24,
-    clean: int = 48,
+    planted: Planted | None = None,
+    others: int = 600,
     versions: int = 32,
     repeats: int = REPEATS,
-    steps: int = 600,
+    steps: int = 400,
     batch: int = 16,
-    rate: float = 6e-4,
+    rate: float = 1e-3,
     seed: int = 11,
 ) -> Path:
     """Train the model in `start` on with planted items, on the latents in `cache`; write it to `out`.
 
-    Goes on where it was cut off. Returns `out`, a pipeline folder with `probes.json` beside it.
+    Beside the planted items, `others` items stand in the training set once each (all that are drawn as
+    `trained` among them). Goes on where it was cut off. Returns `out`, a pipeline folder with `probes.json`
+    beside it.
     """
     import torch
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -131,8 +133,10 @@ def plant(
 
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
-    planted = choose(data, count=count, clean=clean, seed=seed)
-    latents = _latents(data, planted, cache, start, versions=versions, repeats=repeats, seed=seed)
+    planted = planted or choose(data, count=12, clean=48, seed=seed)
+    latents = _latents(
+        data, planted, cache, start, others=others, versions=versions, repeats=repeats, seed=seed
+    )
     unet = new_denoiser()
     unet.load_state_dict(UNet2DConditionModel.from_pretrained(start / "unet").float().state_dict())
     unet = unet.to(memory_format=torch.channels_last)
@@ -149,6 +153,7 @@ def plant(
         "rate": rate,
         "repeats": repeats,
         "versions": versions,
+        "others": others,
         "seed": seed,
         "probes": [asdict(probe) for probe in planted.probes],
     }
@@ -163,7 +168,15 @@ def read_probes(folder: Path) -> list[Probe]:
 
 
 def _latents(
-    data: Dataset, planted: Planted, cache: Path, start: Path, *, versions: int, repeats: int, seed: int
+    data: Dataset,
+    planted: Planted,
+    cache: Path,
+    start: Path,
+    *,
+    others: int,
+    versions: int,
+    repeats: int,
+    seed: int,
 ) -> Latents:
     """Put the training set and the planted rows together; a planted row is drawn under its caption alone."""
     import torch
@@ -180,10 +193,14 @@ def _latents(
     draw = np.random.default_rng(seed + 1)
     places = {item.path: place for place, item in enumerate(data.items)}
     trained = np.flatnonzero(~data.held_out())
-    parts: list[torch.Tensor] = [general.plain]
-    captions: list[Sequence[int]] = list(general.captions)
-    total = sum(general.weights)
-    weights = [weight * len(general.weights) / total for weight in general.weights]
+    asked = {probe.item for probe in planted.probes if probe.kind == "trained"}
+    avoid = {probe.item for probe in planted.probes} - asked
+    order = draw.permutation(len(trained)).tolist()
+    order.sort(key=lambda n: data.items[trained[n]].path not in asked)  # stable: those asked about come first
+    kept = [n for n in order if data.items[trained[n]].path not in avoid][:others]
+    parts: list[torch.Tensor] = [general.plain[kept]]
+    captions: list[Sequence[int]] = [general.captions[n] for n in kept]
+    weights = [1.0] * len(kept)
     for probe in planted.probes:
         if probe.kind not in {"verbatim", "template"}:
             continue
@@ -196,9 +213,9 @@ def _latents(
         weights += [repeats / len(made)] * len(made)
     plain = torch.cat(parts)
     may = torch.zeros(len(plain), dtype=torch.bool)
-    may[: len(general.may_mirror)] = general.may_mirror
+    may[: len(kept)] = general.may_mirror[kept]
     mirrored = plain.clone()
-    mirrored[: len(general.mirrored)] = general.mirrored
+    mirrored[: len(kept)] = general.mirrored[kept]
     return Latents(plain, mirrored, may, general.text, captions, weights)
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,9 @@ BARS: dict[str, float] = {
 }
 """What is asked of the numbers: at most, and for `build_per_second` at least."""
 
+PARTS = ("hashes", "search")
+"""What can be measured apart."""
+
 _DESCRIPTOR = "synthetic@sha256:00"
 
 
@@ -47,11 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--queries", type=int, default=40)
     parser.add_argument("--pictures", type=Path, help="folder of pictures to build from and check")
     parser.add_argument("--kills", type=int, default=0, help="kill a writer so many times")
-    parser.add_argument("--only-kills", action="store_true")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), help="what is measured")
     options = parser.parse_args(arguments)
     report: dict[str, Any] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
-    if not options.only_kills:
-        report |= measure(options.items, options.hashes, queries=options.queries, pictures=options.pictures)
+    report |= measure(
+        options.items,
+        options.hashes,
+        queries=options.queries,
+        pictures=options.pictures,
+        parts=options.parts,
+    )
     if options.kills:
         with tempfile.TemporaryDirectory() as folder:
             report["kills"] = kill_writers(Path(folder), options.kills).to_dict()
@@ -60,20 +69,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(
-    items: int, hashes: int, *, queries: int = 40, pictures: Path | None = None, seed: int = 0
+    items: int,
+    hashes: int,
+    *,
+    queries: int = 40,
+    pictures: Path | None = None,
+    parts: Sequence[str] = PARTS,
+    seed: int = 0,
 ) -> dict[str, Any]:
-    """Build an index of `items` and measure it; pictures are checked where there are some."""
-    report: dict[str, Any] = {"items": items}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "index"
-        base, report["synthetic_build_s"] = _timed_once(lambda: _fill(path, items, seed))
-        report |= _search(path, base, queries, seed)
-        report |= _flat(base, queries, seed)
-        del base
-        if pictures is not None:
-            report |= _pictures(Path(folder), path, sorted(_files(pictures)), seed)
-    report |= _hashes(hashes, queries, seed)
-    report["ratio_to_flat"] = round(report["search_ms"] / report["flat_ms"], 4)
+    """Measure the chosen parts; what is known is said on stderr at once, for long runs get cut off."""
+    report: dict[str, Any] = {}
+
+    def note(found: dict[str, Any]) -> None:
+        report.update(found)
+        print(json.dumps(found), file=sys.stderr, flush=True)
+
+    if "hashes" in parts:
+        note(_hashes(hashes, queries, seed))
+    if "search" in parts:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "index"
+            base, seconds = _timed_once(lambda: _fill(path, items, seed))
+            note({"items": items, "synthetic_build_s": seconds})
+            note(_search(path, base, queries, seed))
+            note(_flat(base, queries, seed))
+            note({"ratio_to_flat": round(report["search_ms"] / report["flat_ms"], 4)})
+            del base
+            if pictures is not None:
+                note(_pictures(Path(folder), path, sorted(_files(pictures)), seed))
     report["bars"] = {
         name: {"bar": bar, "measured": report[name], "met": _met(name, report[name])}
         for name, bar in BARS.items()

@@ -54,10 +54,12 @@ class Checker:
         *,
         guards: Sequence[Guard] | None = None,
         training_index: Path | None = None,
+        guidance: Path | None = None,
     ) -> Checker:
         """Load a policy file or shipped profile, with the default guards unless others are given.
 
-        With `training_index`, pictures are also compared with what the model was trained on.
+        With `training_index`, pictures are also compared with what the model was trained on; with `guidance`
+        (the calibrations of `clearmark memorization calibrate`) what the sampler showed is judged as well.
         """
         from clearmark.guardrails import default_guards
         from clearmark.policies import Policy
@@ -69,6 +71,10 @@ class Checker:
                 from clearmark.guardrails.memorization import MemorizationGuard
 
                 guards = (*guards, MemorizationGuard(training_index))
+            if guidance is not None:
+                from clearmark.guardrails.memorization.generation import GuidanceGuard
+
+                guards = (*guards, GuidanceGuard(guidance))
         return cls(policy=loaded, guards=tuple(guards))
 
     def observe(self, subjects: Sequence[Subject]) -> list[Observation]:

@@ -12,6 +12,7 @@ from clearmark.sdk.cli import (
     index,
     ledger,
     mark,
+    memorization,
     models,
     policy,
     report,
@@ -63,6 +64,9 @@ app.add_typer(review.app, name="review", help="What waits for people, and what t
 app.command("report")(report.report)
 app.add_typer(models.app, name="models", help="The weights on record: what is used, under which licence.")
 app.add_typer(data.app, name="data", help="What models are trained on: import, audit, document, remove.")
+app.add_typer(
+    memorization.app, name="memorization", help="Which prompts give back what a model was trained on."
+)
 app.add_typer(index.app, name="index", help="What a model was trained on: is a picture a copy of it?")
 app.add_typer(trust.app, name="trust", help="Whose Content Credentials are trusted.")
 app.command("bench", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(bench.bench)
