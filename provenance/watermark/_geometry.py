@@ -7,7 +7,7 @@ pattern add up at some shift? One transform of the whitened picture answers all 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,9 @@ LARGEST = 1024
 """Side of the middle of the picture that is searched, in pixels of the canonical size."""
 
 BATCH = 32
+
+COARSE = 0.4
+"""How much of its fit a pose may lose between the steps of the search."""
 
 
 @dataclass(frozen=True)
@@ -128,22 +131,27 @@ def _scores(lookup: _Lookup, carrier: Carrier, candidates: Sequence[Pose]) -> Fl
     return out * np.float32(GRID * GRID / np.sqrt(2 * len(carrier.sync)))
 
 
-def search(whitened: Floats, carrier: Carrier, *, tries: int, least: float) -> Iterator[Pose]:
-    """Yield the likeliest poses, at most `tries`, whose fit is at least `least`, likeliest first."""
+def search(whitened: Floats, carrier: Carrier, *, tries: int, least: float) -> list[tuple[float, Pose]]:
+    """Return the likeliest poses, at most `tries`, whose fit is at least `least`, with that fit."""
     lookup = _Lookup(whitened)
     step = SIDES[0] / min(whitened.shape)
     candidates = poses(step)
     scores = _scores(lookup, carrier, candidates)
     taken: list[Pose] = []
+    found: list[tuple[float, Pose]] = []
     for index in np.argsort(-scores, kind="stable"):
-        if len(taken) == tries or scores[index] < least:
-            return
+        if len(taken) == tries or scores[index] < least - COARSE:
+            break
         pose = candidates[index]
         if any(_close(pose, other, step) for other in taken):
             continue
         taken.append(pose)
         finer = near(pose, step)
-        yield finer[int(_scores(lookup, carrier, finer).argmax())]
+        fits = _scores(lookup, carrier, finer)
+        best = int(fits.argmax())
+        if fits[best] >= least:
+            found.append((float(fits[best]), finer[best]))
+    return found
 
 
 def _close(one: Pose, other: Pose, step: float) -> bool:

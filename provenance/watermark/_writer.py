@@ -2,8 +2,9 @@
 
 What of the picture itself stands on the carrier's frequencies is known, so the code bits that it works
 against are written stronger and those that it happens to favour weaker, at the same power: informed
-embedding (Miller, Doerr & Cox 2004). The strength is then the weakest at which copies that were compressed,
-halved and cropped still decode with something in hand.
+embedding (Miller, Doerr & Cox 2004), in rounds over the picture, its centre and a compressed copy. Size,
+slope of the spectrum and strength are chosen by what is left in hand in copies that were compressed, halved
+and cropped.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -36,23 +37,54 @@ __all__ = ["Message", "Plan", "layouts", "plan"]
 
 Floats = npt.NDArray[np.float32]
 Complex = npt.NDArray[np.complex64]
+Index = npt.NDArray[np.intp]
 
 FLAT = 0.95
 """Strength in flat areas that is not passed for the sake of robustness: root mean square, in grey levels."""
 
-LEAST_PSNR = 38.3
+LEAST_PSNR = 38.5
+"""Below this no picture is marked for the sake of robustness, in dB."""
+
+AIM_PSNR = 41.0
+"""Where texture hides more than it must, the mark may use it down to here, in dB."""
+
+EXPONENTS = (0.5, 0.7)
+"""How strength grows with the power of what hides it: at least so, and at most."""
+
 WEAKEST = 0.5
+"""Strength that is not gone below, root mean square in flat areas."""
+
+MARGIN_DB = 2.5
+"""What the hard damages must leave in hand: at 0 about half of all messages are read."""
+
+FIT = 6.0
+"""Fit of the fixed pattern that counts as 0 dB: there the search begins to find it."""
+
+SYNC_GAIN = 1.25
+"""Amplitude of the fixed pattern over that of the message: it is looked for among thousands of places."""
+
+TILTS = (-1.2,)
+"""Other slopes of the mark's spectrum over radius: fine texture leaves more room at higher frequencies."""
+
+ORIGINS = 48
+"""Places for the tile, of which the one that the picture itself favours is taken."""
+
+ROUNDS = 4
+STEP = 0.4
+SPREAD = 0.6
+VIEWS = (0.4, 0.4, 0.2)
 LEAST_AMPLITUDE = 0.1
-MARGIN_DB = 2.0
-FIT = 7.0
+"""Rounds in which the code bits' amplitudes are fitted, how far each goes, their standard deviation at most,
+the shares of the views (whole, centre, compressed copy), and the least amplitude."""
+
 FINE_DETAIL, FINE_GAIN = 1.5, 3.0
 
-SMALL = 384
-"""Shortest side below which a picture is tried at the coarsest size first."""
+LOST = -10.0
+"""Margin of a copy in which nothing is left, in dB."""
 
 
-def mask(plane: Floats) -> Floats:
-    """Return how much more noise hides at each pixel than in a flat area: the root of one plus activity.
+def texture(plane: Floats) -> Floats:
+    """Return how much more noise hides at each pixel than in a flat area, as a power: 1 in flat areas.
 
     Noise hides in texture but not beside an edge. The smallest activity around counts, over as far as a lone
     edge is felt, so both of its sides stay as clean as they were.
@@ -63,9 +95,23 @@ def mask(plane: Floats) -> Floats:
     fine = cv2.erode(np.sqrt(blur(detail * detail, FINE_DETAIL)), np.ones((9, 9), np.uint8))
     broad = cv2.erode(activity(plane)[1], np.ones((31, 31), np.uint8))
     # Grain of half a grey level is what rounding leaves in flat areas.
-    texture = np.maximum(FINE_GAIN * (fine - 0.5), broad - 1)
-    out: Floats = blur(np.sqrt(1 + np.maximum(texture, 0)), 2.0)
+    out: Floats = 1 + np.maximum(np.maximum(FINE_GAIN * (fine - 0.5), broad - 1), 0)
     return out
+
+
+def mask(plane: Floats) -> Floats:
+    """Return the strength of the mark at each pixel: 1 in flat areas, more in texture.
+
+    The root of texture is what hides anywhere; more of it is used as long as the picture's PSNR allows it.
+    """
+    power = texture(plane)
+    logs = np.log(power[::4, ::4])
+    room = (255 * 10 ** (-AIM_PSNR / 20) / FLAT) ** 2
+    low, high = EXPONENTS
+    for _ in range(5):
+        between = (low + high) / 2
+        low, high = (between, high) if float(np.exp(2 * between * logs).mean()) < room else (low, between)
+    return blur((power**low).astype(np.float32), 2.0)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,7 +129,8 @@ class Plan:
     """A picture's mark at strength 1, which is a root mean square of one grey level in flat areas.
 
     `plane` is luma and `mark` what is added to it, both at the canonical size; `origin` is how far the tile
-    is moved; `signs` are the code bits as +1 and -1; `native` is the picture's own size over the canonical.
+    is moved; `signs` are the code bits as +1 and -1; `native` is the picture's own size over the canonical;
+    the amplitudes fall with radius to the power `tilt`.
     """
 
     plane: Floats
@@ -93,6 +140,7 @@ class Plan:
     signs: Floats
     carrier: Carrier
     native: float
+    tilt: float
 
     def passes(self, strength: float) -> bool:
         """Say whether copies with each of the HARD damages would decode with something in hand."""
@@ -115,10 +163,12 @@ class Plan:
         sync = self.carrier.fit(aligned)
         soft = soft_bits(aligned, self.carrier) * self.signs
         level = float(soft.mean())
-        if level <= 0 or float(sync.sum()) * np.sqrt(2 / len(sync)) < FIT:
-            return -math.inf
+        fit = float(sync.sum()) * math.sqrt(2 / len(sync))
+        if level <= 0 or fit <= 1:
+            return LOST
         # Six code bits to a message bit: 6 mean^2 / (2 variance).
-        return 10 * math.log10(3 * level**2 / float(soft.var()))
+        signal = 10 * math.log10(3 * level**2 / max(float(soft.var()), 1e-12))
+        return max(LOST, min(signal, 20 * math.log10(fit / FIT)))
 
 
 Damage = Callable[[Floats, float], tuple[Floats, float, float]]
@@ -150,9 +200,8 @@ def _at(plane: Floats, scale: float, quality: int) -> Floats:
 
 
 HARD: tuple[Damage, ...] = (_compressed(30), lambda marked, _: _cut(marked, 4), _cut_and_shrunk)
-EASIER: tuple[Damage, ...] = (_compressed(75), _compressed(60), lambda marked, _: _cut(marked, 6))
-WORTH = (1, 1, 1, 8, 4, 2)
-"""What passing each of HARD and EASIER counts where not all can be had."""
+WORTH = (2, 1, 1)
+"""What passing each of HARD counts where not all can be had."""
 
 
 def _jpeg(plane: Floats, quality: int) -> Floats:
@@ -163,8 +212,8 @@ def _jpeg(plane: Floats, quality: int) -> Floats:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.float32)
 
 
-def _origin(message: Message, plane: Floats) -> tuple[int, int]:
-    """Return how far this picture's tile is moved: anywhere in it, by key, id and what the picture shows.
+def _origins(message: Message, plane: Floats) -> Index:
+    """Return where this picture's tile may begin: anywhere, by key, id and what the picture shows.
 
     So the marks of one key lie elsewhere in every picture, and an average over pictures holds none of it.
     """
@@ -173,52 +222,85 @@ def _origin(message: Message, plane: Floats) -> tuple[int, int]:
     data = hashlib.shake_256(
         b"clearmark origin 1" + len(key).to_bytes(4) + key + message.mark_id.encode() + thumb
     )
-    down, right = data.digest(2)
+    return np.frombuffer(data.digest(2 * ORIGINS), np.uint8).reshape(ORIGINS, 2).astype(np.intp)
+
+
+def _origin(message: Message, plane: Floats, z: Floats) -> tuple[int, int]:
+    """Return the origin at which the picture itself favours the fixed pattern most, whole and in part."""
+    carrier, fit = message.carrier, np.zeros((TILE, TILE), np.float32)
+    for part in (z, z * _centre(z.shape)):
+        fit += carrier.position(equalised(spectrum(fold(part), carrier), carrier.radius))
+    places = _origins(message, plane)
+    down, right = places[int(fit[places[:, 0], places[:, 1]].argmax())].tolist()
     return down, right
+
+
+def _centre(shape: tuple[int, ...]) -> Floats:
+    out = np.zeros(shape, np.float32)
+    height, width = shape
+    out[height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
+    return out
+
+
+def _spread(layout: Plan, amplitude: Floats) -> Floats:
+    """Return the mark at strength 1: the tile of the code bits' amplitudes, repeated under the mask."""
+    carrier, hides, tilt = layout.carrier, layout.mask, layout.tilt
+    values = carrier.coefficients(layout.signs * amplitude)
+    values[carrier.sync] *= SYNC_GAIN
+    values *= carrier.radius**-tilt
+    values *= np.float32(math.sqrt(2 * len(values) / float((np.abs(values) ** 2).sum())))
+    tile = carrier.tile(carrier.moved(values, *layout.origin))
+    down, right = -(-hides.shape[0] // TILE), -(-hides.shape[1] // TILE)
+    out: Floats = np.tile(tile, (down, right))[: hides.shape[0], : hides.shape[1]] * hides
+    return out
 
 
 def plan(luma: Floats, side: int, message: Message) -> Plan:
     """Lay out the mark for `luma` (0-255) at the canonical size of shortest side `side`."""
-    plane, carrier = canonical(luma, side), message.carrier
+    plane = canonical(luma, side)
     signs = (1 - 2 * message.code.astype(np.float32)).astype(np.float32)
-    origin = _origin(message, plane)
-    hides = mask(plane)
-
-    def spread(amplitude: Floats) -> Floats:
-        tile = carrier.tile(carrier.moved(carrier.coefficients(signs * amplitude), *origin))
-        down, right = -(-plane.shape[0] // TILE), -(-plane.shape[1] // TILE)
-        out: Floats = np.tile(tile, (down, right))[: plane.shape[0], : plane.shape[1]] * hides
-        return out
-
-    even = np.ones(CODE_BITS, np.float32)
-    first = spread(even)
-    amplitude = _informed(plane, first, carrier, signs, origin)
-    return Plan(plane, spread(amplitude), hides, origin, signs, carrier, min(luma.shape) / side)
+    origin = _origin(message, plane, whiten(plane))
+    bare = Plan(
+        plane, np.zeros_like(plane), mask(plane), origin, signs, message.carrier, min(luma.shape) / side, 0.0
+    )
+    return tilted(bare, 0.0)
 
 
-def _informed(
-    plane: Floats, first: Floats, carrier: Carrier, signs: Floats, origin: tuple[int, int]
-) -> Floats:
-    """Return each code bit's amplitude, mean square 1, against what of the picture stands in its way."""
-    marked = spectrum(fold(whiten(np.clip(plane + first, 0, 255))), carrier)
-    before = spectrum(fold(whiten(plane)), carrier)
-    # Both are measured with the marked one's equaliser, which is what a decoder will have.
-    scale = np.abs(equalised(marked, carrier.radius)) / np.maximum(np.abs(marked), 1e-9)
-    even = np.ones(len(carrier.fy), np.float32)
+def tilted(layout: Plan, tilt: float) -> Plan:
+    """Return `layout` with its energy at lower frequencies (a positive `tilt`) or at higher ones."""
+    bare = replace(layout, tilt=tilt)
+    return replace(bare, mark=_spread(bare, np.ones(CODE_BITS, np.float32)))
 
-    def level(values: Complex) -> Floats:
-        aligned = carrier.moved(values * scale, -origin[0], -origin[1])
-        return carrier.collect(aligned, even) * signs / carrier.count
 
-    host = level(before)
-    gain = float((level(marked) - host).mean())
-    if gain <= 0:
-        return np.ones(CODE_BITS, np.float32)
-    against = host / gain
-    share = min(0.7, 0.5 / max(float(against.std()), 1e-6))
-    amplitude = np.maximum(1 - share * (against - against.mean()), LEAST_AMPLITUDE)
-    out: Floats = (amplitude / np.sqrt((amplitude**2).mean())).astype(np.float32)
-    return out
+def informed(first: Plan) -> Plan:
+    """Return `first` with each code bit's amplitude against what of the picture stands in its way.
+
+    In rounds: the marked picture, its centre alone and a small compressed copy are read, and bits that come
+    out weak gain at the expense of the others, at the same power.
+    """
+    amplitude = np.ones(CODE_BITS, np.float32)
+    mark, strength = first.mark, first.limit()
+    carrier, origin, signs = first.carrier, first.origin, first.signs
+    centre = _centre(first.plane.shape)
+
+    def lacking(z: Floats) -> Floats:
+        values = equalised(spectrum(fold(z), carrier), carrier.radius)
+        soft = soft_bits(carrier.moved(values, -origin[0], -origin[1]), carrier) * signs
+        level = float(soft.mean())
+        out: Floats = (level - soft) / max(level, 0.2 * float(soft.std()), 1e-6)
+        return out * np.float32(min(1, SPREAD / max(float(out.std()), 1e-6)))
+
+    for _ in range(ROUNDS):
+        marked = np.clip(first.plane + strength * mark, 0, 255)
+        z = whiten(marked)
+        views = (z, z * centre, whiten(_at(marked, first.native / 2, 50)))
+        change = sum(share * lacking(view) for share, view in zip(VIEWS, views, strict=True))
+        amplitude = np.maximum(amplitude + STEP * change, LEAST_AMPLITUDE)
+        amplitude /= amplitude.mean()
+        amplitude = 1 + (amplitude - 1) * min(1, SPREAD / max(float(amplitude.std()), 1e-6))
+        amplitude = (amplitude / np.sqrt((amplitude**2).mean())).astype(np.float32)
+        mark = _spread(first, amplitude)
+    return replace(first, mark=mark)
 
 
 def layouts(luma: Floats, message: Message) -> Iterator[tuple[Plan, float]]:
@@ -227,38 +309,29 @@ def layouts(luma: Floats, message: Message) -> Iterator[tuple[Plan, float]]:
     A picture that can carry no such mark gets, at the limit, the size that passes more. What then follows is
     stronger than the limit, and only for a picture from which a weaker mark would not be read at all.
     """
-    sides = SIDES if min(luma.shape) >= SMALL else SIDES[::-1]
-    plans = []
-    for side in sides:
-        candidate = plan(luma, side, message)
-        plans.append(candidate)
-        if candidate.passes(candidate.limit()):
-            yield candidate, _weakest(candidate)
-            break
-    else:
-        plans.sort(key=_worth, reverse=True)
-    for candidate in plans:
-        yield candidate, candidate.limit()
+    plans = [plan(luma, side, message) for side in SIDES]
+    plans.sort(key=_worth, reverse=True)
+    slopes = (plans[0], *(tilted(plans[0], tilt) for tilt in TILTS))
+    best = informed(max(slopes, key=_worth))
+    yield best, _weakest(best)
+    yield best, best.limit()
     for more in (1.25, 1.6):
-        for candidate in plans:
+        for candidate in (best, *plans[1:]):
             yield candidate, candidate.limit() * more
 
 
 def _worth(candidate: Plan) -> float:
-    """Return what the damages that a plan passes at its limit count; one that it just misses, in part."""
-    margins = candidate.margins(candidate.limit(), HARD + EASIER)
-    return sum(
-        worth * min(1.0, max(0.0, (margin + 2) / 4)) for worth, margin in zip(WORTH, margins, strict=True)
-    )
+    """Return the chance, in all, of what a plan should pass at its limit."""
+    margins = candidate.margins(candidate.limit(), HARD)
+    chances = (1 / (1 + math.exp(-(margin - 1) / 1.5)) for margin in margins)
+    return sum(worth * chance for worth, chance in zip(WORTH, chances, strict=True))
 
 
 def _weakest(candidate: Plan) -> float:
-    """Return the weakest strength that passes, to within a fifth."""
+    """Return the weakest strength that passes."""
     high = candidate.limit()
-    low = min(WEAKEST, high)
-    if candidate.passes(low):
-        return low
-    for _ in range(2):
-        between = (low * high) ** 0.5
-        low, high = (low, between) if candidate.passes(between) else (between, high)
-    return high
+    over = min(candidate.margins(high, HARD)) - MARGIN_DB
+    if over <= 0.5:
+        return high
+    low = max(min(WEAKEST, high), high * 10 ** (-over / 20))
+    return low if candidate.passes(low) else (low * high) ** 0.5
