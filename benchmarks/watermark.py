@@ -1,10 +1,12 @@
 """What is left of each watermark after what pictures go through: `clearmark bench watermark`.
 
 Every codec marks the same pictures, each marked picture goes through the same attacks, and a cell counts
-only when the exact message is read. Codecs of the package invisible-watermark run beside ours where it is
-installed; they have no check word, so for them the bits are compared with what was written. Pictures: those
-under `--pictures`, else two photographs (scikit-learn), drawings (the Debian package openclipart-png, where
-it is installed) and generated textures.
+only when the exact message is read. The packages invisible-watermark and blind-watermark run beside ours
+where they are installed (with `pip install --no-deps`); they have no check word, so for them the bits are
+compared with what was written. Pictures: those under `--pictures`, else two photographs (scikit-learn), and
+in equal parts wallpapers (the Debian packages mate-backgrounds and gnome-backgrounds), drawings
+(openclipart-png), each where it is installed, and generated textures. The regeneration attack takes a
+picture through the reference model's autoencoder, which needs `pip install "clearmark[local]"`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,6 +40,14 @@ MARK_ID = "5eb63bbbe01eeed0"
 KEY = b"clearmark bench"
 FLAT_ACTIVITY = 1.0
 """Where detail is weaker than this (grey levels, root mean square), noise would be seen."""
+
+
+WALLPAPERS = (Path("/usr/share/backgrounds/gnome"), Path("/usr/share/backgrounds/mate"))
+DRAWINGS = (Path("/usr/share/openclipart/png"),)
+"""Where Debian's gnome-backgrounds, mate-backgrounds and openclipart-png keep pictures that nobody marked."""
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
+LARGEST = 40_000_000
 
 
 def _codec(pixels: Pixels, extension: str, setting: int, quality: int) -> Pixels:
@@ -106,6 +118,38 @@ def captioned(pixels: Pixels) -> Pixels:
     return out
 
 
+def printed(pixels: Pixels) -> Pixels:
+    """Return `pixels` as if printed and scanned: paper and ink less than white and black, soft, grainy."""
+    soft = cv2.GaussianBlur(pixels, (0, 0), 0.8).astype(np.float32) / 255
+    grain = np.random.default_rng(2).normal(0, 4, pixels.shape)
+    return jpeg(rounded(20 + 215 * soft**1.2 + grain), 85)
+
+
+@cache
+def _autoencoder() -> Any:
+    import torch
+    from diffusers import AutoencoderKL
+
+    from clearmark.generation import reference
+
+    torch.set_num_threads(1)
+    folder = Path(str(reference.__file__)).parent / "weights/vae"
+    return AutoencoderKL.from_pretrained(folder).eval()
+
+
+def regenerated(pixels: Pixels) -> Pixels:
+    """Return `pixels` after a round trip through the reference model's autoencoder."""
+    import torch
+
+    height, width = pixels.shape[:2]
+    padded = np.pad(pixels, ((0, -height % 16), (0, -width % 16), (0, 0)), "edge")
+    with torch.no_grad():
+        tensor = torch.from_numpy(padded).permute(2, 0, 1)[None].float() / 127.5 - 1
+        vae = _autoencoder()
+        back = vae.decode(vae.encode(tensor).latent_dist.mode()).sample[0].permute(1, 2, 0)
+    return rounded((back.numpy()[:height, :width] + 1) * 127.5)
+
+
 ATTACKS: dict[str, Callable[[Pixels], Pixels]] = {
     "none": lambda p: p,
     "jpeg 90": lambda p: jpeg(p, 90),
@@ -130,6 +174,8 @@ ATTACKS: dict[str, Callable[[Pixels], Pixels]] = {
     "screenshot": lambda p: jpeg(cut(scaled(p, 0.8), 0.9, 0.3, 0.7), 70),
     "denoise": lambda p: cv2.fastNlMeansDenoisingColored(p, None, 7, 7, 7, 21),
     "crop+half+jpeg 50": lambda p: jpeg(scaled(cut(p, 0.75), 0.5), 50),
+    "print and scan": printed,
+    "regeneration": regenerated,
 }
 """Attacks by name. A screenshot is 0.8 of the size, an off-centre crop to 90%, and JPEG 70."""
 
@@ -199,20 +245,52 @@ class Package:
         return [int(bit) for bit in read] == self.bits
 
 
+class Blind:
+    """The package blind-watermark with 64 bits."""
+
+    checked = False
+    name = "blind-watermark"
+
+    def __init__(self) -> None:
+        self.bits = [int(bit) for bit in f"{int(MARK_ID, 16):064b}"]
+
+    def _mark(self) -> Any:
+        with redirect_stdout(sys.stderr):  # it advertises itself
+            from blind_watermark import WaterMark
+
+            return WaterMark(password_img=1, password_wm=1)
+
+    def embed(self, pixels: Pixels) -> Embedded:
+        """Return the marked picture, which the package does not check."""
+        mark = self._mark()
+        mark.read_img(img=np.ascontiguousarray(pixels[..., ::-1]))
+        mark.read_wm(list(self.bits), mode="bit")
+        out = np.ascontiguousarray(rounded(mark.embed())[..., ::-1])
+        return Embedded(pixels=out, psnr_db=psnr(pixels, out), ssim=ssim(pixels, out))
+
+    def holds(self, pixels: Pixels) -> bool | None:
+        """Say whether all bits are read."""
+        try:
+            read = self._mark().extract(
+                embed_img=np.ascontiguousarray(pixels[..., ::-1]), wm_shape=len(self.bits), mode="bit"
+            )
+        except (AssertionError, ValueError, IndexError):  # smaller than the package takes
+            return None
+        return [int(bit) for bit in read] == self.bits
+
+
 def pictures(folder: Path | None, *, size: int, count: int) -> list[tuple[str, Pixels]]:
     """Return up to `count` named pictures, size x size: the middle of files, or what is at hand."""
     if folder is not None:
-        suffixes = {".png", ".jpg", ".jpeg", ".webp"}
-        return _loaded(sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes), size, count)
+        return _loaded(sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES), size, count)
     found: list[tuple[str, Pixels]] = []
     spec = find_spec("sklearn")
     if spec is not None and spec.origin:
         found += _loaded(sorted((Path(spec.origin).parent / "datasets/images").glob("*.jpg")), size, 2)
-    third = max(1, (count - len(found)) // 2)
-    drawings = Path("/usr/share/openclipart/png")
-    if drawings.is_dir():
-        files = sorted(drawings.rglob("*.png"))
-        found += _loaded(files[:: max(1, len(files) // third)], size, third)
+    share = max(1, (count - len(found)) // 3)
+    for places in (WALLPAPERS, DRAWINGS):
+        files = [p for place in places for p in sorted(place.rglob("*")) if p.suffix.lower() in SUFFIXES]
+        found += _loaded(files[:: max(1, len(files) // share)], size, share)
     seeds = range(count - len(found))
     return [*found, *((f"texture {seed}", texture(size, seed)) for seed in seeds)][:count]
 
@@ -225,6 +303,9 @@ def _loaded(paths: Sequence[Path], size: int, count: int) -> list[tuple[str, Pix
         if len(out) == count:
             break
         with Image.open(path) as opened:
+            opened.draft("RGB", (2 * size, 2 * size))  # of a large JPEG no more than is needed
+            if opened.width * opened.height > LARGEST:
+                continue
             picture = opened.convert("RGBA")
         ground = Image.new("RGBA", picture.size, "white")
         ground.alpha_composite(picture)
@@ -330,18 +411,13 @@ def leakage(size: int, *, count: int, victims: int = 8) -> dict[str, Any]:
     return {"averaged": count, "subtracted_at_db": 40.0, "victims": victims, "still_read": left}
 
 
-UNMARKED_PLACES = (Path("/usr/share/backgrounds"), Path("/usr/share/openclipart/png"))
-"""Where Debian's mate-backgrounds, gnome-backgrounds and openclipart-png keep pictures that nobody marked."""
-
-
 def unmarked(count: int, *, size: int) -> Iterator[Pixels]:
     """Yield pictures that were never marked: files at hand and crops of them by turns, then textures."""
-    places = list(UNMARKED_PLACES)
+    places = [*WALLPAPERS, *DRAWINGS]
     spec = find_spec("sklearn")
     if spec is not None and spec.origin:
         places.append(Path(spec.origin).parent / "datasets/images")
-    suffixes = {".png", ".jpg", ".jpeg", ".webp"}
-    files = [p for place in places for p in sorted(place.rglob("*")) if p.suffix.lower() in suffixes]
+    files = [p for place in places for p in sorted(place.rglob("*")) if p.suffix.lower() in SUFFIXES]
     np.random.default_rng(7).shuffle(files)
     given = 0
     for path in files:
@@ -381,8 +457,10 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument("--count", type=int, default=12, help="pictures to use at most")
     parser.add_argument("--size", type=int, default=512, help="side to which they are brought, in pixels")
     parser.add_argument("--codecs", nargs="*", default=["clearmark", "dwt-dct-svd"], help="ours to try")
-    parser.add_argument("--attacks", nargs="*", default=list(ATTACKS), choices=list(ATTACKS))
+    at_hand = [name for name in ATTACKS if name != "regeneration" or find_spec("diffusers")]
+    parser.add_argument("--attacks", nargs="*", default=at_hand, choices=list(ATTACKS))
     parser.add_argument("--rivagan", type=int, default=0, help="pictures for rivaGan, a minute each")
+    parser.add_argument("--blind", type=int, default=0, help="pictures for blind-watermark, slow as well")
     parser.add_argument("--average", type=int, default=0, help="marked pictures to average (issue: 100)")
     parser.add_argument("--unmarked", type=int, default=0, help="pictures and crops without a mark to read")
     options = parser.parse_args(list(argv))
@@ -402,6 +480,8 @@ def run(argv: Sequence[str]) -> int:
         if options.rivagan:
             few = named[: options.rivagan]
             document["codecs"].append(trial(Package("rivaGan"), few, options.attacks))
+    if options.blind and find_spec("blind_watermark") is not None:
+        document["codecs"].append(trial(Blind(), named[: options.blind], options.attacks))
     if options.average:
         document["averaging"] = [leakage(options.size, count=n) for n in (10, options.average)]
     if options.unmarked:
