@@ -1,0 +1,169 @@
+"""Memorized prompts told from others while a picture is made, on a model with planted duplicates.
+
+`--plant CACHE` first trains the reference model on with planted items (CACHE: what its training prepared);
+`--model FOLDER` measures one that was made before. Verbatim and template are reported apart, and nothing is
+fitted: the figures are areas under the curve of the statistic itself. With two extra passes, the first steps
+of two more seeds are looked at. `--pictures N` also makes N pictures of each prompt and compares them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from clearmark.benchmarks._planted import Probe, choose, plant, read_probes
+from clearmark.core.errors import UsageError
+
+__all__ = ["BARS", "auroc", "main", "measure"]
+
+BARS = {"verbatim": 0.98, "template": 0.93}
+"""Areas under the curve that are asked of the trace with at most two extra passes."""
+
+_STEPS = 3
+_PLANTED = ("verbatim", "template")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark: a table for people, `--json` for programs."""
+    parser = argparse.ArgumentParser(prog="clearmark bench memorization", description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--model", type=Path, help="folder of a model with planted items")
+    parser.add_argument("--plant", type=Path, help="cache of the reference model's training: make a model")
+    parser.add_argument("--out", type=Path, default=Path("out/planted"), help="where `--plant` puts it")
+    parser.add_argument("--steps", type=int, default=400, help="training steps of `--plant`")
+    parser.add_argument("--items", type=int, default=12, help="planted items of either kind")
+    parser.add_argument("--seeds", type=int, default=3, help="1, and the extra passes")
+    parser.add_argument("--pictures", type=int, default=0, help="pictures of a prompt for the black box")
+    parser.add_argument("--most", type=int, default=1000, help="prompts of a kind that are drawn whole")
+    options = parser.parse_args(arguments)
+    model = options.model
+    if options.plant is not None:
+        model = _plant(options)
+    if model is None:
+        raise UsageError("no model to measure", hint="--plant CACHE makes one, --model FOLDER takes one")
+    report = measure(model, seeds=options.seeds, pictures=options.pictures, most=options.most)
+    print(json.dumps(report) if options.json else _table(report))
+    return 0
+
+
+def _plant(options: argparse.Namespace) -> Path:
+    import torch
+
+    from clearmark.generation.reference.catalogue import WEIGHTS
+    from clearmark.generation.reference.data import Dataset
+
+    torch.set_num_threads(1)
+    data = Dataset.load(options.plant / "data")
+    planted = choose(data, count=options.items, clean=4 * options.items, seed=11)
+    return plant(data, options.plant, WEIGHTS, options.out, planted=planted, steps=options.steps)
+
+
+def measure(model: Path, *, seeds: int = 3, pictures: int = 0, most: int = 1000) -> dict[str, Any]:
+    """Trace the probes of a planted model, and draw them where `pictures` is above 1."""
+    import torch
+
+    from clearmark.generation.guidance import trace_prompts
+    from clearmark.generation.reference.pipeline import load_pipeline
+    from clearmark.generation.reference.text import package_folder
+
+    torch.set_num_threads(1)
+    probes = read_probes(model)
+    kinds = np.array([probe.kind for probe in probes])
+    pipeline = load_pipeline(model, package_folder() / "model")
+    prompts = [probe.prompt for probe in probes]
+    begun = time.process_time()
+    traces = trace_prompts(pipeline, prompts, range(100, 100 + seeds), steps=_STEPS, guidance=5.0)
+    spent = time.process_time() - begun
+    counts = {str(kind): int((kinds == kind).sum()) for kind in np.unique(kinds)}
+    report: dict[str, Any] = {
+        "model": str(model),
+        "probes": counts,
+        "trace_ms_per_pass": round(1000 * spent / (len(probes) * seeds * _STEPS), 2),
+    }
+    for name in ("whole", "local"):
+        values = np.array([[getattr(trace, name) for trace in row] for row in traces])
+        for passes in sorted({1, seeds}):
+            for steps in (1, _STEPS):
+                label = f"{name}, {steps} step{'s' * (steps > 1)}, {passes - 1} extra passes"
+                report[label] = _areas(values[:, :passes, :steps].mean(axis=(1, 2)), kinds)
+    chosen = {kind: report["local, 1 step, 2 extra passes"][kind]["auroc"] for kind in _PLANTED if seeds == 3}
+    report["bars"] = {
+        kind: {"bar": BARS[kind], "measured": value, "met": value >= BARS[kind]}
+        for kind, value in chosen.items()
+    }
+    if pictures > 1:
+        report |= _black_box(pipeline, probes, kinds, pictures, most)
+    return report
+
+
+def _black_box(
+    pipeline: Any, probes: list[Probe], kinds: npt.NDArray[np.str_], count: int, most: int
+) -> dict[str, Any]:
+    """Draw every prompt `count` times and rank by how little the pictures (or a half of them) differ."""
+    import torch
+
+    from clearmark.guardrails.memorization.diversity import diversity
+
+    kept = np.concatenate([np.flatnonzero(kinds == kind)[:most] for kind in np.unique(kinds)])
+    found = []
+    for place in kept:
+        generators = [torch.Generator().manual_seed(200 + n) for n in range(count)]
+        made = pipeline(
+            [probes[place].prompt] * count,
+            generator=generators,
+            num_inference_steps=12,
+            guidance_scale=5.0,
+        ).images
+        found.append(diversity([np.asarray(picture) for picture in made]))
+    label = f"black box, {count} pictures"
+    return {
+        f"{label}, whole": _areas(np.array([-row.whole for row in found]), kinds[kept]),
+        f"{label}, halves": _areas(np.array([-row.half for row in found]), kinds[kept]),
+    }
+
+
+def auroc(positive: npt.NDArray[np.float64], negative: npt.NDArray[np.float64]) -> float:
+    """Return the chance that a positive lies above a negative; equal ones count half."""
+    above = (positive[:, None] > negative[None]).mean()
+    return float(above + 0.5 * (positive[:, None] == negative[None]).mean())
+
+
+def _areas(values: npt.NDArray[np.float64], kinds: npt.NDArray[np.str_]) -> dict[str, Any]:
+    """Return the area of each planted kind against all clean prompts, with the middle 95% of a bootstrap."""
+    clean = values[~np.isin(kinds, _PLANTED)]
+    out: dict[str, Any] = {}
+    draw = np.random.default_rng(0)
+    for kind in _PLANTED:
+        mine = values[kinds == kind]
+        if not len(mine) or not len(clean):
+            continue
+        again = [auroc(draw.choice(mine, len(mine)), draw.choice(clean, len(clean))) for _ in range(1000)]
+        low, high = np.quantile(again, (0.025, 0.975))
+        found = np.mean(mine > np.sort(clean)[-max(1, round(0.01 * len(clean)))])
+        out[kind] = {
+            "auroc": round(auroc(mine, clean), 4),
+            "low": round(float(low), 4),
+            "high": round(float(high), 4),
+            "found_at_1_percent": round(float(found), 4),
+        }
+    return out
+
+
+def _table(report: dict[str, Any]) -> str:
+    lines = [f"{'':44} verbatim  template"]
+    for name, row in report.items():
+        if isinstance(row, dict) and isinstance(row.get("verbatim"), dict) and "auroc" in row["verbatim"]:
+            lines.append(f"{name:44} {row['verbatim']['auroc']:8.3f}  {row['template']['auroc']:8.3f}")
+    for kind, row in report["bars"].items():
+        lines.append(
+            f"{kind}: bar {row['bar']}, measured {row['measured']}: {'met' if row['met'] else 'MISSED'}"
+        )
+    lines.append(f"probes {report['probes']}; {report['trace_ms_per_pass']} ms a pass")
+    return "\n".join(lines)
