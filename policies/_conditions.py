@@ -23,7 +23,9 @@ __all__ = [
     "Token",
     "categories",
     "compile_condition",
+    "compile_together",
     "evaluate",
+    "evaluate_together",
     "inspect_condition",
     "reads",
     "tokens",
@@ -130,6 +132,27 @@ def evaluate(program: Any, variables: Any) -> tuple[bool, str]:
     except BaseException as exc:  # noqa: BLE001  CEL's faults are many builtin classes, a panic is no Exception
         return True, type(exc).__name__
     return (outcome, "") if outcome is True or outcome is False else (True, NOT_A_BOOLEAN)
+
+
+def compile_together(sources: Iterable[str]) -> Any:
+    """Return one program that gives the outcomes of all conditions as a list; None without any.
+
+    A call of CEL costs as much as a short condition, so a hundred rules are asked in one.
+    """
+    parts = [f"({source}\n)" for source in sources]  # a condition may end in a comment
+    return compile_condition(f"[{','.join(parts)}]") if parts else None
+
+
+def evaluate_together(program: Any, variables: Any, count: int) -> list[bool] | None:
+    """Return the outcomes of `count` conditions; None where any has a fault, which one must then be asked."""
+    try:
+        outcomes = program.execute(variables)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001  as in `evaluate`
+        return None
+    sound = isinstance(outcomes, list) and len(outcomes) == count
+    return outcomes if sound and all(item is True or item is False for item in outcomes) else None
 
 
 def categories(source: str) -> tuple[str, ...]:

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from clearmark.core import Action, PolicyRef, Reason, RuleHit, Stage, Verdict
-from clearmark.policies._conditions import Reads, compile_condition, evaluate, reads
+from clearmark.policies._conditions import (
+    Reads,
+    compile_condition,
+    compile_together,
+    evaluate,
+    evaluate_together,
+    reads,
+)
 from clearmark.policies._content import Content
 from clearmark.policies.inputs import Inputs
 from clearmark.policies.messages import UNAVAILABLE, UNCOVERED, ReasonText
@@ -38,6 +45,8 @@ class _Check:
 
     rule: Rule
     program: Any
+    always: str
+    """Its mode on every day; empty where a day comes on which that changes."""
     quiet: Mapping[str, RuleHit]
     loud: Mapping[str, Outcome]
 
@@ -48,6 +57,8 @@ class _StagePlan:
     requires: tuple[str, ...]
     thresholds: tuple[_Band, ...]
     checks: tuple[_Check, ...]
+    together: Any
+    """All conditions as one program, which gives the list of their outcomes."""
     reads: Reads
 
 
@@ -74,6 +85,7 @@ def make_plan(ref: PolicyRef, content: Content) -> Plan:
                 _band(item, content.reasons[item.category]) for item in content.thresholds[stage].values()
             ),
             checks=tuple(_check(rule, content.reasons) for rule in own),
+            together=compile_together([rule.when for rule in own]),
             reads=reads([rule.when for rule in own]),
         )
     return Plan(ref, content.on_error, stages)
@@ -122,12 +134,13 @@ def _rules(stage: _StagePlan, inputs: Inputs, hits: list[RuleHit], add: Any) -> 
 
     # converted once for all rules: that costs as much as many conditions
     context = cel.Context(variables=inputs.variables(stage.reads))
-    for check in stage.checks:
+    outcomes = evaluate_together(stage.together, context, len(stage.checks))
+    for number, check in enumerate(stage.checks):
         rule = check.rule
-        mode = rule.mode_on(inputs.day) if rule.expires else rule.mode
+        mode = check.always or rule.mode_on(inputs.day)
         if mode == "off":
             continue
-        holds, error = evaluate(check.program, context)
+        holds, error = (outcomes[number], "") if outcomes else evaluate(check.program, context)
         if error:
             hit = RuleHit(rule=rule.id, held=True, action=error_action(rule.on_error), mode=mode, error=error)
             add(_loud(hit, rule.category, UNAVAILABLE))
@@ -214,6 +227,7 @@ def _check(rule: Rule, reasons: Mapping[str, ReasonText]) -> _Check:
     return _Check(
         rule=rule,
         program=compile_condition(rule.when),
+        always="" if rule.expires else rule.mode,
         quiet={mode: RuleHit(rule=rule.id, held=False, action=rule.action, mode=mode) for mode in modes},
         loud={mode: _loud(hit, rule.category, words) for mode, hit in hits.items()},
     )

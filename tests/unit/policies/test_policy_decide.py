@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 
+import cel
 import pytest
 
+from clearmark.benchmarks.policy import policy_of, subjects
 from clearmark.core import Action, Asset, Failure, Finding, Observation, Request, Stage, Task
 from clearmark.policies import Inputs, Policy, explain
 
@@ -245,3 +247,31 @@ def test_unmeasured_names_what_no_guard_measures() -> None:
             return []
 
     assert SIMPLE.unmeasured([Prompts()]) == ((Stage.OUTPUT, "sexual"),)
+
+
+def test_a_hundred_rules_come_out_as_each_alone() -> None:
+    """Conditions are asked together; each must come out as it does alone."""
+    hundred = policy_of(100)
+    for subject in subjects(60):
+        held = {hit.rule: hit.held for hit in hundred.decide(subject).trace}
+        variables = subject.variables()
+        for rule in hundred.rules:
+            assert held[rule.id] == cel.evaluate(rule.when, variables), rule.when
+
+
+def test_a_fault_of_one_rule_is_not_that_of_its_neighbours() -> None:
+    """The fact is absent, so one condition cannot be evaluated; those beside it are judged all the same."""
+    rules = """
+rules:
+  - {id: low, stage: output, when: "scores.hate >= 0.9", action: review}
+  - {id: absent, stage: output, when: "facts.faces > 1 // no has()", action: label, on_error: review}
+  - {id: high, stage: output, when: "scores.hate >= 0.1", action: block}
+"""
+    for facts, error, action in (({}, True, "review"), ({"faces": 2}, False, "label")):
+        seen = Observation(findings=(finding("hate", 0.5, **facts),))
+        verdict = policy(rules).decide(Inputs.of("output", Request("x"), seen))
+        low, absent, high = (hit for hit in verdict.trace if hit.rule in ("low", "absent", "high"))
+        assert (low.held, absent.held, high.held) == (False, True, True)
+        assert (bool(absent.error), absent.action.word) == (error, action)
+        assert not low.error
+        assert not high.error
