@@ -24,6 +24,7 @@ JSON: TypeAlias = "bool | int | str | Sequence[JSON] | Mapping[str, JSON] | None
 
 _MAX_INT = 2**53 - 1
 _MAX_DEPTH = 64
+_SCALARS = frozenset({str, bool, type(None)})
 _encode = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":"), allow_nan=False
 ).encode
@@ -86,7 +87,7 @@ def _checked(value: Any, depth: int) -> Any:
 
 
 def _is_plain(value: Any, depth: int) -> bool:
-    """Tell whether the C encoder writes `value` canonically. Plain loops: this runs for every event."""
+    """Tell whether the C encoder writes `value` canonically. Most of it is C: it runs for every event."""
     kind = type(value)
     if kind is dict:
         try:
@@ -96,18 +97,12 @@ def _is_plain(value: Any, depth: int) -> bool:
     elif kind is list or kind is tuple:
         items, ascii_keys = value, True
     else:
-        return (
-            kind is str or kind is bool or value is None or (kind is int and -_MAX_INT <= value <= _MAX_INT)
-        )
+        return kind in _SCALARS or (kind is int and -_MAX_INT <= value <= _MAX_INT)
     if not ascii_keys or depth >= _MAX_DEPTH - 4:
         return False
-    for item in items:
-        kind = type(item)
-        if kind is str or kind is bool or item is None:
-            continue
-        if kind is int:
-            if not -_MAX_INT <= item <= _MAX_INT:
-                return False
-        elif not _is_plain(item, depth + 1):
-            return False
-    return True
+    kinds = set(map(type, items))
+    if kinds <= _SCALARS:
+        return True
+    if kinds == {int}:
+        return min(items) >= -_MAX_INT and max(items) <= _MAX_INT
+    return all(_is_plain(item, depth + 1) for item in items if type(item) not in _SCALARS)

@@ -9,8 +9,9 @@
 from __future__ import annotations
 
 from clearmark.audits.ledger._cosign import Cosigner
+from clearmark.audits.ledger._databases import grant_database_roles, upgrade_database, verify_database
 from clearmark.audits.ledger._export import verify_export
-from clearmark.audits.ledger._ledger import Ledger, verify_database
+from clearmark.audits.ledger._ledger import Ledger
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, NoteVerifier
 from clearmark.audits.ledger._receipts import Receipt
 from clearmark.audits.ledger._reconcile import Reconciliation
@@ -31,7 +32,9 @@ __all__ = [
     "Reconciliation",
     "Recorded",
     "StoredEvent",
+    "grant_database_roles",
     "new_second_key",
+    "upgrade_database",
     "verify_database",
     "verify_export",
 ]

@@ -74,19 +74,24 @@ class Entry:
             for name, value in values.items()
         ]
 
-    def row(self, seq: int) -> dict[str, Any]:
-        """Return the row of the event table."""
+    def weight(self) -> int:
+        """Return about how many bytes it takes in memory."""
+        personal = self.event.personal
+        return len(self.envelope) + (sum(map(len, personal.values())) if personal else 0)
+
+    def row(self, seq: int) -> tuple[Any, ...]:
+        """Return the row of the event table, in the order of its columns."""
         event = self.event
-        return {
-            "seq": seq,
-            "event_id": event.event_id,
-            "ts_us": event.ts_us,
-            "tenant": event.tenant,
-            "kind": event.kind,
-            "request_id": event.request_id,
-            "envelope": self.envelope,
-            "leaf_hash": self.leaf,
-        }
+        return (
+            seq,
+            event.event_id,
+            event.ts_us,
+            event.tenant,
+            event.kind,
+            event.request_id,
+            self.envelope,
+            self.leaf,
+        )
 
     def personal_rows(self, seq: int) -> list[dict[str, Any]]:
         """Return the rows of the table of personal data."""

@@ -6,26 +6,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from sqlalchemy import Connection, func, make_url, select
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Connection, func, select
 
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
 from clearmark.audits.ledger._cosign import Cosigner, WitnessKey, with_signatures
 from clearmark.audits.ledger._custody import Custody
+from clearmark.audits.ledger._databases import open_store
 from clearmark.audits.ledger._merkle import EMPTY_ROOT, consistency_proof, inclusion_proof
-from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, NoteVerifier, parse_checkpoint
+from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._receipts import Receipt
 from clearmark.audits.ledger._records import LedgerReport, Recorded
 from clearmark.audits.ledger._schema import CHECKPOINT, COSIGNATURE, META, SECOND_KEY
-from clearmark.audits.ledger._sqlite import SqliteStore
 from clearmark.audits.ledger._store import Store
 from clearmark.audits.ledger._vault import Vault
 from clearmark.audits.ledger._verify import verify_store
 from clearmark.audits.ledger._writer import Writer
-from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, LedgerUnavailable, UsageError
+from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, UsageError
 from clearmark.core.events import Event
 
-__all__ = ["KEY_ADDED", "Ledger", "verify_database"]
+__all__ = ["KEY_ADDED", "Ledger"]
 
 KEY_ADDED = "ledger.key-added"
 """The kind of the event from which on checkpoints carry a second signature."""
@@ -96,7 +95,7 @@ class Ledger(Custody):
         """
         vault = Vault(vault_key)
         second = Cosigner(signer.name, second_key) if second_key is not None else None
-        store, beside = _open_store(database, create=create, busy_timeout_s=busy_timeout_s)
+        store, beside = open_store(database, create=create, busy_timeout_s=busy_timeout_s)
         log_path = Path(checkpoint_log) if checkpoint_log else beside
         log = CheckpointLog(log_path) if log_path else None
         made = cls(
@@ -336,58 +335,3 @@ class Ledger(Custody):
             lines = select(line.line).where(line.size == row.size).order_by(line.line)
             note = with_signatures(row.note, list(conn.execute(lines).scalars()))
         return parse_checkpoint(note, self._signer.verifier)
-
-
-def verify_database(
-    database: str | Path,
-    *,
-    verifier_key: str,
-    checkpoint_log: str | Path | None = None,
-    second_key: str | None = None,
-) -> LedgerReport:
-    """Verify a ledger with its public key alone, as an auditor does who was given a copy.
-
-    Personal data stays sealed, so its commitments are not opened; all else is checked as by `Ledger.verify`.
-    `checkpoint_log` is best one that the auditor kept; without one it is looked for beside a SQLite file.
-    With `second_key` (its second public key, of ML-DSA-44) both signatures are demanded.
-
-    Raises:
-        LedgerError: when there is no such ledger, or it cannot be opened.
-    """
-    verifier = NoteVerifier.parse(verifier_key)
-    store, beside = _open_store(database, create=False, busy_timeout_s=10.0)
-    log_path = Path(checkpoint_log) if checkpoint_log else beside
-    try:
-        return verify_store(
-            store,
-            verifier=verifier,
-            log=CheckpointLog(log_path) if log_path else None,
-            second=WitnessKey.parse(second_key) if second_key else None,
-        )
-    finally:
-        store.close()
-
-
-def _open_store(database: str | Path, *, create: bool, busy_timeout_s: float) -> tuple[Store, Path | None]:
-    """Return the store of a path or URL, and where its checkpoint log stands by default."""
-    path = Path(database)
-    if isinstance(database, str) and "://" in database:
-        try:
-            url = make_url(database)
-        except (ArgumentError, ValueError) as exc:
-            raise UsageError("the URL of the ledger cannot be read") from exc
-        if url.get_backend_name() in {"postgresql", "postgres"}:
-            from clearmark.audits.ledger._postgres import PostgresStore
-
-            return PostgresStore(url, create=create, busy_timeout_s=busy_timeout_s), None
-        if url.get_backend_name() != "sqlite" or not url.database or url.database == ":memory:":
-            raise UsageError(
-                "a ledger is kept in a SQLite file or in PostgreSQL",
-                hint="give a path, or a URL like postgresql://user@host/database",
-            )
-        path = Path(url.database)
-    try:
-        store = SqliteStore(path, create=create, busy_timeout_s=busy_timeout_s)
-    except OSError as exc:
-        raise LedgerUnavailable(f"the ledger {path} cannot be opened: {exc.strerror}") from exc
-    return store, path.with_name(f"{path.stem}.checkpoints.log")

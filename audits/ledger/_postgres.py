@@ -21,7 +21,7 @@ from clearmark.core.optional import import_optional
 
 __all__ = ["PostgresStore"]
 
-_MARK = f"clearmark ledger format {FORMAT}"
+_MARK = "clearmark ledger format "
 _COPY = tuple(column.name for column in EVENT.columns if column.name != "pruned")
 _COPY_TYPES = ("int8", "text", "int8", "text", "text", "text", "bytea", "bytea")
 _WORDS = {
@@ -84,14 +84,9 @@ class PostgresStore(Store):
                     f"the server of {self.name} runs with fsync = {fsync} and may lose what it acknowledged",
                     hint="set fsync = on",
                 )
-            found = conn.execute(text("SELECT obj_description(to_regclass('meta'), 'pg_class')")).scalar()
-            if found == _MARK:
+            if self.format(conn):
+                self.check_format(conn)
                 return
-            if found is not None or inspect(conn).has_table(EVENT.name):
-                raise LedgerError(
-                    f"the database {self.name} holds tables of another format or program",
-                    hint="give the ledger a database or schema of its own",
-                )
             if not self._create:
                 raise LedgerError(
                     f"there is no ledger in {self.name}", hint="check the URL, or let it be created"
@@ -99,7 +94,27 @@ class PostgresStore(Store):
             METADATA.create_all(conn)
             for statement in postgres_triggers():
                 conn.execute(text(statement))
-            conn.execute(text(f"COMMENT ON TABLE meta IS '{_MARK}'"))
+            self.mark(conn)
+
+    def format(self, conn: Connection) -> str:
+        """Return the number in the comment on the first table.
+
+        Raises:
+            LedgerError: when there are tables of somebody else.
+        """
+        found = conn.execute(text("SELECT obj_description(to_regclass('meta'), 'pg_class')")).scalar()
+        if found is None and not inspect(conn).has_table(EVENT.name):
+            return ""
+        if found is None or not found.startswith(_MARK):
+            raise LedgerError(
+                f"the database {self.name} holds tables of another format or program",
+                hint="give the ledger a database or schema of its own",
+            )
+        return str(found).removeprefix(_MARK)
+
+    def mark(self, conn: Connection) -> None:
+        """Put the present format there."""
+        conn.execute(text(f"COMMENT ON TABLE meta IS '{_MARK}{FORMAT}'"))
 
     def lock(self, conn: Connection) -> None:
         """Take the advisory lock of this schema; it is given back when the transaction ends."""
@@ -112,14 +127,14 @@ class PostgresStore(Store):
         """Let each statement see what was committed before it: the lock is waited for inside."""
         return {"isolation_level": "READ COMMITTED"}
 
-    def insert_events(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    def insert_events(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows of the event table by COPY."""
         dbapi: Any = conn.connection.driver_connection
         statement = f"COPY event ({', '.join(_COPY)}) FROM STDIN (FORMAT BINARY)"
         with dbapi.cursor() as cursor, cursor.copy(statement) as copy:
             copy.set_types(_COPY_TYPES)
             for row in rows:
-                copy.write_row([row[name] for name in _COPY])
+                copy.write_row(row)
 
     def inspect(self, conn: Connection) -> Iterator[str]:
         """Compare tables, columns and triggers with ours."""

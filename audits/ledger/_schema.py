@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 
 __all__ = [
@@ -34,11 +35,12 @@ __all__ = [
     "sqlite_triggers",
 ]
 
-FORMAT = "1"
-"""The version of these tables, kept in `meta`."""
+FORMAT = "2"
+"""The version of these tables, and the name of the revision in `migrations/` that leads to it."""
 
 METADATA = MetaData()
 
+_IS_PRUNED = text("pruned IS NOT NULL")
 _BIG = BigInteger().with_variant(Integer, "sqlite")
 
 META = Table(
@@ -62,9 +64,10 @@ EVENT = Table(
     Column("request_id", Text, nullable=False),
     Column("envelope", LargeBinary, nullable=False),
     Column("leaf_hash", LargeBinary, nullable=False),
-    Column("pruned", Text, index=True),
+    Column("pruned", Text),
     Index("event_request", "request_id"),
     Index("event_kind_time", "kind", "ts_us"),
+    Index("ix_event_pruned", "pruned", sqlite_where=_IS_PRUNED, postgresql_where=_IS_PRUNED),
 )
 """One row per event; `seq` is its index in the tree, from 0. `envelope` is what is hashed.
 

@@ -83,19 +83,23 @@ class SqliteStore(Store):
     def create(self) -> None:
         """Make the tables and triggers in one transaction, unless they are there."""
         with self.writing() as conn:
-            version = conn.execute(text("PRAGMA user_version")).scalar()
-            if version == 0:
+            if not self.format(conn):
                 METADATA.create_all(conn)
                 for statement in sqlite_triggers():
                     conn.execute(text(statement))
-                conn.execute(text(f"PRAGMA user_version = {FORMAT}"))
-            elif str(version) != FORMAT:
-                raise LedgerError(
-                    f"the ledger {self.name} has format {version}; this version reads {FORMAT}",
-                    hint="update clearmark",
-                )
+                self.mark(conn)
+            else:
+                self.check_format(conn)
         if self.fresh:
             sync_folder(self.path.parent)
+
+    def format(self, conn: Connection) -> str:
+        """Return the number in the header of the file."""
+        return str(conn.execute(text("PRAGMA user_version")).scalar() or "")
+
+    def mark(self, conn: Connection) -> None:
+        """Put the present format there."""
+        conn.execute(text(f"PRAGMA user_version = {FORMAT}"))
 
     def lock(self, conn: Connection) -> None:
         """Do nothing: `BEGIN IMMEDIATE` took the lock."""
@@ -171,9 +175,9 @@ class SqliteStore(Store):
         """Let the transaction begin with the lock; see `_begin`."""
         return {"clearmark_write": True}
 
-    def insert_events(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    def insert_events(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows of the event table, without building each statement anew."""
-        conn.exec_driver_sql(_INSERT, [tuple(row.values()) for row in rows])
+        conn.exec_driver_sql(_INSERT, list(rows))
 
     def footprint(self, conn: Connection) -> int:  # noqa: ARG002
         """Return the size of the file."""

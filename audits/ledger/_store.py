@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from clearmark.audits.ledger._schema import EVENT, TILE
+from clearmark.audits.ledger._schema import EVENT, FORMAT, TILE
 from clearmark.audits.ledger._tree import TILE_HEIGHT, TILE_WIDTH, Tree
 from clearmark.core.errors import LedgerError, LedgerTampered
 
@@ -42,6 +42,34 @@ class Store(ABC):
     @abstractmethod
     def create(self) -> None:
         """Make the tables where they are missing."""
+
+    @abstractmethod
+    def format(self, conn: Connection) -> str:
+        """Return the format of the tables that are there; empty when there are none of a ledger."""
+
+    @abstractmethod
+    def mark(self, conn: Connection) -> None:
+        """Note that the tables have the present format."""
+
+    def check_format(self, conn: Connection) -> None:
+        """See to it that the tables have the present format.
+
+        Raises:
+            LedgerError: when there are none, or they have to be upgraded, or this version is too old.
+        """
+        found = self.format(conn)
+        if not found:
+            raise LedgerError(f"there is no ledger in {self.name}", hint="check the path or the URL")
+        if found.isdecimal() and int(found) < int(FORMAT):
+            raise LedgerError(
+                f"the ledger {self.name} has format {found}; this version needs {FORMAT}",
+                hint="make a backup, then run `clearmark db upgrade`; no event is changed by it",
+            )
+        if found != FORMAT:
+            raise LedgerError(
+                f"the ledger {self.name} has format {found}; this version reads {FORMAT}",
+                hint="update clearmark",
+            )
 
     @abstractmethod
     def lock(self, conn: Connection) -> None:
@@ -77,9 +105,9 @@ class Store(ABC):
         """Return options for the connection of a writing transaction."""
         return {}
 
-    def insert_events(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert rows of the event table."""
-        conn.execute(EVENT.insert(), rows)
+    @abstractmethod
+    def insert_events(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows of the event table, without `pruned`."""
 
     def close(self) -> None:
         """Close all connections."""

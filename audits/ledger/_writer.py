@@ -49,6 +49,15 @@ T = TypeVar("T")
 MAX_GROUP = 1000
 """Most events of one group commit; a single larger append is a group of its own."""
 
+MAX_WAITING = 64 << 20
+"""Most bytes of events that wait to be written. Who comes then waits outside; nothing is ever dropped."""
+
+GATHER_S = 0.005
+"""Longest time that a leader waits for those whose events were in the group before."""
+
+WOKEN_AT_ONCE = 4
+"""Threads that are woken at once after a commit; each wakes the next. Hundreds at once would fight."""
+
 MAX_PARAMETERS = 500
 _CACHED_KEYS = 1024
 
@@ -56,10 +65,24 @@ _CACHED_KEYS = 1024
 class _Job:
     """The events of one call, and how the thread that made it is told about them."""
 
-    __slots__ = ("abandoned", "done", "entries", "error", "leads", "result", "wake")
+    __slots__ = (
+        "abandoned",
+        "done",
+        "entries",
+        "error",
+        "leads",
+        "relay",
+        "result",
+        "wake",
+        "weight",
+        "woken",
+    )
 
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = entries
+        self.weight = sum(map(Entry.weight, entries))
+        self.relay: deque[_Job] = deque()
+        self.woken = False
         self.result: list[Recorded] = []
         self.error: Error | None = None
         self.done = False
@@ -92,7 +115,10 @@ class Writer:
         self._queue: deque[_Job] = deque()
         self._led = False
         self._behind = False
+        self._waiting = 0
+        self._last = 1
         self._gate = threading.Lock()  # guards the queue and the lead, for moments only
+        self._room = threading.Condition(self._gate)
         self._lock = threading.Lock()  # held through a transaction
         self._keys: dict[str, DataKey] = {}
         self._pid = os.getpid()
@@ -105,7 +131,10 @@ class Writer:
             return []
         self._refuse_after_fork()
         with self._gate:
+            while self._led and self._waiting and self._waiting + job.weight > MAX_WAITING:
+                self._room.wait()
             self._queue.append(job)
+            self._waiting += job.weight
             job.leads = not self._led
             self._led = True
         if not job.leads:
@@ -113,6 +142,7 @@ class Writer:
         if job.leads:
             try:
                 while not job.done:
+                    self._gather()
                     with self._lock:
                         self._commit_group()
             finally:
@@ -128,10 +158,30 @@ class Writer:
             # Interrupted: the events may still be recorded, but this thread must not be given the lead.
             with self._gate:
                 job.abandoned = True
-                leads = job.leads
+                leads, woken = job.leads, job.woken
             if leads:
                 self._hand_over()
+            elif woken:
+                self._wake_next(job.relay)
             raise
+        if not job.leads:
+            self._wake_next(job.relay)
+
+    def _wake_next(self, relay: deque[_Job]) -> None:
+        """Wake the next thread of a group whose events are durable."""
+        with self._gate:
+            while relay:
+                job = relay.popleft()
+                job.woken = True
+                if not job.abandoned:
+                    job.wake.release()
+                    return
+
+    def _gather(self) -> None:
+        """Give those time to come back who were in the last group, so that they share a commit again."""
+        end = time.monotonic() + GATHER_S
+        while len(self._queue) < self._last // 2 and time.monotonic() < end:
+            time.sleep(GATHER_S / 20)
 
     def _hand_over(self) -> None:
         """Give the lead to the first thread that still waits; without one, the next to append takes it."""
@@ -141,6 +191,8 @@ class Writer:
             if heir is not None:
                 heir.leads = True
                 heir.wake.release()
+            else:
+                self._room.notify_all()
 
     def refresh(self) -> Tree:
         """Return the tree as it is in the database now, also after other processes wrote to it."""
@@ -240,10 +292,12 @@ class Writer:
                 job.error = job.error or unavailable
             raise
         finally:
+            relay = deque(job for job in jobs if not job.leads)
             for job in jobs:
+                job.relay = relay
                 job.done = True
-                if not job.leads:
-                    job.wake.release()
+            for _ in range(WOKEN_AT_ONCE):
+                self._wake_next(relay)
 
     def _take(self) -> list[_Job]:
         with self._gate:
@@ -252,6 +306,9 @@ class Writer:
             while self._queue and total + len(self._queue[0].entries) <= MAX_GROUP:
                 jobs.append(self._queue.popleft())
                 total += len(jobs[-1].entries)
+            self._last = len(jobs)
+            self._waiting -= sum(job.weight for job in jobs)
+            self._room.notify_all()
         return jobs
 
     def _write(self, conn: Connection, jobs: Sequence[_Job], *, lookup: bool) -> tuple[Tree, str | None]:
@@ -298,13 +355,19 @@ class Writer:
     def _insert(self, conn: Connection, tree: Tree, fresh: Sequence[Entry]) -> tuple[Tree, str | None]:
         start = tree.size
         tree, tiles = tree.extend(entry.leaf for entry in fresh)
-        self._store.insert_events(conn, [entry.row(start + at) for at, entry in enumerate(fresh)])
+        self._store.insert_events(conn, [entry.row(seq) for seq, entry in enumerate(fresh, start)])
         marks = [
-            {"mark_id": mark, "seq": start + at}
-            for at, entry in enumerate(fresh)
+            {"mark_id": mark, "seq": seq}
+            for seq, entry in enumerate(fresh, start)
+            if entry.event.mark_ids
             for mark in dict.fromkeys(entry.event.mark_ids)
         ]
-        personal = [row for at, entry in enumerate(fresh) for row in entry.personal_rows(start + at)]
+        personal = [
+            row
+            for seq, entry in enumerate(fresh, start)
+            if entry.event.personal
+            for row in entry.personal_rows(seq)
+        ]
         if marks:
             conn.execute(MARK.insert(), marks)
         if personal:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import typer
 
 from clearmark.sdk.cli import (
+    _ledger_database as database,
+)
+from clearmark.sdk.cli import (
     bench,
     check,
     data,
@@ -59,6 +62,7 @@ app.add_typer(
 app.command("mark")(mark.mark)
 app.command("verify")(verify.verify)
 app.add_typer(ledger.app, name="ledger", help="Check, read and prove what is on record.")
+app.add_typer(database.app, name="db", help="The tables that the ledger is kept in: upgrade, roles.")
 app.add_typer(policy.app, name="policy", help="Check and read policy files.")
 app.add_typer(review.app, name="review", help="What waits for people, and what they decide.")
 app.command("report")(report.report)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from clearmark.audits import Ledger
-from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
+from clearmark.audits.ledger import grant_database_roles, upgrade_database
+from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable, UsageError
 
 SERVER = os.environ.get("CLEARMARK_TEST_POSTGRES", "")
 if not SERVER:
@@ -155,3 +156,61 @@ def test_rolled_back_server(database, tmp_path):
         assert ledger.verify().first_bad == 1
         with pytest.raises(LedgerTampered, match="rolled back"):
             ledger.append([event(3)])
+
+
+def test_an_older_format_is_upgraded(database):
+    with opened(database) as ledger:
+        receipt = ledger.receipt(ledger.append([event(n) for n in range(5)])[3].event_id)
+    with psycopg.connect(database) as conn:
+        conn.execute("DROP INDEX ix_event_pruned")
+        conn.execute("CREATE INDEX ix_event_pruned ON event (pruned)")
+        conn.execute("COMMENT ON TABLE meta IS 'clearmark ledger format 1'")
+    with pytest.raises(LedgerError, match="format 1"):
+        opened(database)
+    assert upgrade_database(database)[0] == "1"
+    with opened(database) as ledger:
+        assert ledger.receipt(receipt.event_id) == receipt
+        assert ledger.verify().ok
+
+
+def test_roles_have_no_more_rights_than_they_need(database):
+    with opened(database) as ledger:
+        ledger.append([event(n, personal={"p": b"x"}, subject="ada") for n in range(3)])
+        prefix = f"r{uuid.uuid4().hex[:8]}"
+        reader, writer, keeper = grant_database_roles(database, prefix=prefix)
+        assert grant_database_roles(database, prefix=prefix) == [reader, writer, keeper]
+
+        acted = {
+            role: database.replace("options=", f"options=-crole%3D{role}%20")
+            for role in (reader, writer, keeper)
+        }
+        with opened(acted[writer]) as writing:
+            writing.append([event(9, personal={"p": b"y"}, subject="ben")])
+            with pytest.raises(LedgerUnavailable, match="no right"):
+                writing.erase("ben")
+        with opened(acted[reader]) as reading:
+            assert reading.size == 4
+            assert reading.verify().ok
+            with pytest.raises(LedgerUnavailable, match="no right"):
+                reading.append([event(10)])
+        statements = (
+            "UPDATE event SET kind = kind",
+            "UPDATE event SET leaf_hash = leaf_hash",
+            "DELETE FROM event",
+            "DELETE FROM personal",
+            "TRUNCATE tile",
+            "UPDATE checkpoint SET note = note",
+            "DELETE FROM checkpoint",
+        )
+        for role in (reader, writer, keeper):
+            with psycopg.connect(acted[role], autocommit=True) as conn:
+                for statement in statements:
+                    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                        conn.execute(statement)
+        with psycopg.connect(acted[keeper], autocommit=True) as conn:
+            # What its rights allow it, the triggers still refuse unless it is pruning.
+            with pytest.raises(psycopg.errors.RaiseException):
+                conn.execute("UPDATE event SET envelope = 'x'")
+        assert ledger.verify().ok
+    with pytest.raises(UsageError):
+        grant_database_roles(database, prefix="x; DROP")

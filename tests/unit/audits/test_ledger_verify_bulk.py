@@ -21,9 +21,7 @@ def rows_of(count=20):
             body={"number": number},
             mark_ids=("0f",) if number == 7 else (),
         )
-        rows.append((*Entry.of(event).row(START + number).values(), None))
-    order = ("seq", "event_id", "ts_us", "tenant", "kind", "request_id", "envelope", "leaf_hash")
-    assert tuple(Entry.of(event).row(0)) == order
+        rows.append((*Entry.of(event).row(START + number), None))
     return rows
 
 
@@ -71,7 +69,7 @@ def test_rows_out_of_place_are_refused():
 
 def test_columns_that_need_escapes_are_left_to_the_careful_way():
     event = Event(kind="a", request_id='two"quotes', body={})
-    assert check_group([(*Entry.of(event).row(0).values(), None)], 0) is None
+    assert check_group([(*Entry.of(event).row(0), None)], 0) is None
 
 
 @given(st.lists(st.integers(0, 40), max_size=12))
