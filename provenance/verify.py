@@ -193,7 +193,7 @@ class Verifier:
     `in_noise` looks for marks in the noise that a picture was made from, where its pixels hold none: it is
     given the picture, the mark ids that its other layers or its looks suggest, and others on record.
     `by_content` asks a service that reads marks which are not read here; it is sent the file, when all else
-    led nowhere.
+    led nowhere. `ask_revocation` is as for `CredentialReader`.
 
     Raises:
         UsageError: a trust list without a readable certificate.
@@ -210,6 +210,7 @@ class Verifier:
         repository: ManifestSource | None = None,
         in_noise: InNoise | None = None,
         by_content: ByContent | None = None,
+        ask_revocation: bool = False,
     ) -> None:
         self._by_content = by_content
         self._in_noise = in_noise
@@ -217,6 +218,7 @@ class Verifier:
             trust_anchors_pem,
             timestamp_anchors_pem=timestamp_anchors_pem,
             allowed_signers_pem=allowed_signers_pem,
+            ask_revocation=ask_revocation,
         )
         self._keys = tuple(keys)
         self._repository = repository

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clearmark.core import Asset, LatentMark
-from clearmark.core.errors import Error, Unavailable
+from clearmark.core.errors import Error, Unavailable, UsageError
 from clearmark.core.pixels import open_image
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from PIL.Image import Image
 
     from clearmark.generation import LatentGenerator, Noise
@@ -108,23 +110,31 @@ class LatentReader:
 
         if not mark_ids:
             return None
-        budget = FALSE_ALARMS if false_alarms is None else false_alarms
-        best = None
-        models = self._loaded()
-        for model in models:
-            by_shape: dict[tuple[int, ...], list[Any]] = {}
-            hypotheses = list(_hypotheses(picture, model.defaults.width, model.defaults.height))
-            for scaled in hypotheses:
-                with contextlib.suppress(Error):
-                    for noise in model.invert([scaled]):
-                        by_shape.setdefault(noise.shape, []).append(noise)
-            for shape, noises in by_shape.items():
-                # Every model and every size has its part of the budget.
-                part = budget / len(models) * len(noises) / len(hypotheses)
-                found = LatentWatermark(shape, self._key).identify(noises, mark_ids, false_alarms=part)
-                if found is not None and (best is None or found.score > best.score):
-                    best = found
-        return best
+        estimates = self.estimates(picture)
+        # Every model and every size has its part of the budget.
+        budget = (FALSE_ALARMS if false_alarms is None else false_alarms) / max(1, sum(map(len, estimates)))
+        found = [
+            LatentWatermark(noises[0].shape, self._key).identify(
+                noises, mark_ids, false_alarms=budget * len(noises)
+            )
+            for noises in estimates
+        ]
+        return max((one for one in found if one is not None), key=lambda one: one.score, default=None)
+
+    def estimates(self, picture: Image) -> list[list[npt.NDArray[np.float32]]]:
+        """Return the noises that `picture` may have come from, those of one model and shape together.
+
+        The picture is taken to have been of the model's usual size or of its own, and mirrored or not.
+        """
+        out = []
+        for model in self._loaded():
+            by_shape: dict[tuple[int, ...], list[npt.NDArray[np.float32]]] = {}
+            for scaled in _hypotheses(picture, model.defaults.width, model.defaults.height):
+                with contextlib.suppress(UsageError):  # a size that this model does not make
+                    noise = model.invert([scaled])[0]
+                    by_shape.setdefault(noise.shape, []).append(noise)
+            out += list(by_shape.values())
+        return out
 
     def _loaded(self) -> list[LatentGenerator]:
         from clearmark.generation import create

@@ -39,11 +39,13 @@ class Inspector:
         trust: bytes = b"",
         resolver: str = "",
         upload: bool = False,
+        ask_revocation: bool = False,
     ) -> Inspector:
         """Trust the state folder's own authority, the lists added to it, and whatever `trust` (PEM) adds.
 
         `resolver` is the address of a Soft Binding Resolution API that is asked for manifests which are not
         on record here: by mark id and fingerprint, and with `upload` also by the picture itself.
+        `ask_revocation` asks the authorities of signers whether they revoked the certificate.
 
         Raises:
             UsageError: an address that is none, or `upload` without one.
@@ -70,18 +72,29 @@ class Inspector:
                 repository=ManifestSources(*(one for one in (repository, client) if one is not None)),
                 by_content=client.by_content if client is not None and upload else None,
                 in_noise=_in_noise(home),
+                ask_revocation=ask_revocation,
             ),
             ledger=ledger,
             repository=repository,
         )
 
     @classmethod
-    def open(cls, home: Home, *, trust: bytes = b"", resolver: str = "", upload: bool = False) -> Inspector:
+    def open(
+        cls,
+        home: Home,
+        *,
+        trust: bytes = b"",
+        resolver: str = "",
+        upload: bool = False,
+        ask_revocation: bool = False,
+    ) -> Inspector:
         """Open an inspector on a state folder that may or may not be there; nothing is made."""
         from clearmark.sdk.studio import open_ledger
 
         ledger = open_ledger(home, create=False) if home.database.exists() else None
-        return cls.from_home(home, ledger=ledger, trust=trust, resolver=resolver, upload=upload)
+        return cls.from_home(
+            home, ledger=ledger, trust=trust, resolver=resolver, upload=upload, ask_revocation=ask_revocation
+        )
 
     def inspect(self, files: Sequence[bytes]) -> list[Verified]:
         """Verify encoded pictures, in order. Never raises for what a file holds."""

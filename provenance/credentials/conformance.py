@@ -1,9 +1,8 @@
 """Check a manifest against the asset criteria of C2PA's conformance programme 0.2 for specification 2.4.
 
 The criteria are those that the programme publishes for generator products; each rule here has the id of the
-published one. They say whether a manifest is well made, not whether it is true or whom it is from. Criteria
-on kinds of assertion that nothing here writes (alternative content, external references, box hashes of TIFF)
-are left out.
+published one, all thirty-one of them. They say whether a manifest is well made, not whether it is true or
+whom it is from. What a criterion of theirs only warns about counts as broken here.
 """
 
 from __future__ import annotations
@@ -129,6 +128,13 @@ _PARAMETERS = {
     "weight",
     "width",
 }
+_NOT_REFERENCED = (
+    "c2pa.actions",
+    "c2pa.cloud-data",
+    "c2pa.external-reference",
+    "c2pa.hash",
+    "c2pa.ingredient",
+)
 _RELATIONSHIPS = {"parentOf", "inputTo", "componentOf"}
 
 
@@ -228,6 +234,20 @@ def _parameters(manifest: _Manifest) -> Iterator[str]:
                 yield name
 
 
+def _alternative_content(manifest: _Manifest) -> Iterator[str]:
+    """A preserved original is either a part of the file or embedded, and says which."""
+    for value in manifest.values:
+        given = value.get("parameters") or {}
+        if "exif.originalPreservationImage" in (value.get("type"), given.get("type")):
+            places = [
+                name
+                for name in ("multiAssetPartIndex", "embeddedOriginalPreservationImage")
+                if given.get(name) is not None
+            ]
+            if len(places) != 1:
+                yield f"{len(places)} places"
+
+
 def _opened_only(manifest: _Manifest) -> Iterator[str]:
     if [action.get("action") for action in manifest.actions] == ["c2pa.opened"]:
         yield from ("c2pa.opened" for value in manifest.lists if value.get("allActionsIncluded") is not True)
@@ -245,6 +265,7 @@ _RULES: Mapping[str, Callable[[_Manifest], Any]] = {
         if a.get("action") == "c2pa.opened" and a.get("digitalSourceType") is not None
     ],
     "well_formed_data_present": lambda m: [] if m.results is not None else ["validationResults"],
+    "valid_data_present": lambda m: [] if m.results is not None else ["validationResults"],
     # Whom the signer is trusted by is another question: these two are about form and integrity.
     "well_formed_success": lambda m: [
         c for c in m.failures if c.endswith((".malformed", ".missing", ".invalid"))
@@ -291,6 +312,25 @@ _RULES: Mapping[str, Callable[[_Manifest], Any]] = {
     "no_deprecated_claim_fields": lambda m: ["specVersion"] if "specVersion" in m.claim else [],
     "ingredient_v3_choice": lambda m: [
         i.get("dc:title") for i in m.ingredients if i.get("activeManifest") and i.get("digitalSourceType")
+    ],
+    "review_ratings_datasource": lambda m: [
+        value["dataSource"]["type"]
+        for value in m.values
+        if value.get("reviewRatings") is not None
+        and str((value.get("dataSource") or {}).get("type", "")).startswith("humanEntry.")
+    ],
+    "alternative_content_representation_choice": _alternative_content,
+    "forbidden_labels_in_external_references": lambda m: [
+        value["label"]
+        for value in m.values
+        if value.get("url") is not None
+        and value.get("relationship") is None
+        and str(value.get("label", "")).startswith(_NOT_REFERENCED)
+    ],
+    "no_box_hash_for_tiff": lambda m: [
+        "c2pa.hash.boxes"
+        for kind in [(m.assertions.get("c2pa.asset-type.v2") or {}).get("dc:format")]
+        if kind in {"image/tiff", "image/x-adobe-dng"} and "c2pa.hash.boxes" in m.assertions
     ],
     "no_url_in_hashes": lambda m: [
         n for n in ("c2pa.hash.data", "c2pa.hash.bmff.v3") if (m.assertions.get(n) or {}).get("url")

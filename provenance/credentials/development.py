@@ -102,12 +102,16 @@ def issue_development_leaf(
     not_before: datetime | None = None,
     usages: tuple[str, ...] = (C2PA_CLAIM_SIGNING, EMAIL_PROTECTION),
     critical_usage: bool = False,
+    ocsp_url: str = "",
 ) -> tuple[bytes, bytes]:
-    """Return the certificate and the key (PEM, PKCS#8) of a new leaf under the development root."""
+    """Return the certificate and the key (PEM, PKCS#8) of a new leaf under the development root.
+
+    `ocsp_url` is where the leaf says that it can be asked whether it was revoked.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    from cryptography.x509.oid import NameOID
+    from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
     root = x509.load_pem_x509_certificate(credentials.root_pem)
     root_key = load_pem_private_key(credentials.root_key_pem, None)
@@ -122,6 +126,11 @@ def issue_development_leaf(
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     usage = x509.ExtendedKeyUsage([x509.ObjectIdentifier(one) for one in usages])
     builder = _usage(builder, authority=False).add_extension(usage, critical=critical_usage)
+    if ocsp_url:
+        place = x509.AccessDescription(
+            AuthorityInformationAccessOID.OCSP, x509.UniformResourceIdentifier(ocsp_url)
+        )
+        builder = builder.add_extension(x509.AuthorityInformationAccess([place]), critical=False)
     return _pem(_sign(builder, root_key, key)), _key_pem(key)
 
 

@@ -137,7 +137,9 @@ class CredentialReader:
     """Reads manifests out of files. Safe to share between threads and to use after a fork.
 
     `timestamp_anchors_pem` are authorities that may vouch for time stamps but not for signers;
-    `allowed_signers_pem` are the certificates of single signers that are trusted by themselves.
+    `allowed_signers_pem` are the certificates of single signers that are trusted by themselves. With
+    `ask_revocation` the authority that a signer's certificate names is asked over the network whether it has
+    revoked it; without, only an answer that was stapled to the signature counts.
     """
 
     def __init__(
@@ -146,11 +148,13 @@ class CredentialReader:
         *,
         timestamp_anchors_pem: bytes | None = None,
         allowed_signers_pem: bytes | None = None,
+        ask_revocation: bool = False,
     ) -> None:
         self._anchors = (trust_anchors_pem, timestamp_anchors_pem)
+        self._ask_revocation = ask_revocation
         allowed = anchors_of(allowed_signers_pem) if allowed_signers_pem else ()
         self._allowed = frozenset(one.sha256 for one in allowed)
-        context(*self._anchors)  # a broken trust list is reported here, not at the first picture
+        self._context()  # a broken trust list is reported here, not at the first picture
 
     def read(self, data: bytes, media_type: str, *, store: bytes | None = None) -> Credentials:
         """Read the manifest inside `data`, or a detached manifest `store` against it.
@@ -176,14 +180,15 @@ class CredentialReader:
         except _faults() as exc:
             return _unreadable("claim.malformed", str(exc) or type(exc).__name__)
 
+    def _context(self) -> Any:
+        return context(*self._anchors, ask_revocation=self._ask_revocation)
+
     def _report(self, data: bytes, media_type: str, store: bytes | None) -> dict[str, Any] | None:
         """Return what the library says, None where there is no manifest."""
         import c2pa
 
         try:
-            reader = c2pa.Reader(
-                media_type, io.BytesIO(data), manifest_data=store, context=context(*self._anchors)
-            )
+            reader = c2pa.Reader(media_type, io.BytesIO(data), manifest_data=store, context=self._context())
         except c2pa.C2paError.ManifestNotFound:
             return None
         with reader:

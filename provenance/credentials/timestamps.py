@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from clearmark.core import der
 from clearmark.core.errors import KeyUnavailable, MediaError
-from clearmark.provenance.credentials import _der as der
 from clearmark.provenance.credentials.development import DevelopmentCredentials, issue_development_leaf
 
 if TYPE_CHECKING:

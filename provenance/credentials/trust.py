@@ -34,7 +34,7 @@ STAMPS_ONLY = "[user_anchors]"
 """How the library words that an anchor was found in the list for time stamps."""
 
 _lock = threading.Lock()
-_contexts: dict[tuple[int, bytes, bytes], Any] = {}
+_contexts: dict[tuple[int, bytes, bytes, bool], Any] = {}
 
 
 def pem_blocks(pem: bytes | str) -> bytes:
@@ -88,17 +88,25 @@ def anchors_of(pem: bytes | str) -> tuple[Anchor, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def context(trust_anchors_pem: bytes | None, timestamp_anchors_pem: bytes | None = None) -> Any:
-    """Return the library's context for these anchors; None trusts nobody. One per process."""
+def context(
+    trust_anchors_pem: bytes | None,
+    timestamp_anchors_pem: bytes | None = None,
+    *,
+    ask_revocation: bool = False,
+) -> Any:
+    """Return the library's context for these anchors; None trusts nobody. One per process.
+
+    `ask_revocation` lets the library ask the address that a signer's certificate names for its OCSP answer.
+    """
     anchors = _clean(trust_anchors_pem) if trust_anchors_pem else b""
     stamps = _clean(timestamp_anchors_pem) if timestamp_anchors_pem else b""
     # A context is dead after a fork: the process id is part of the key.
-    key = (os.getpid(), anchors, stamps)
+    key = (os.getpid(), anchors, stamps, ask_revocation)
     with _lock:
         if key not in _contexts:
             if len(_contexts) >= 16:
                 _contexts.pop(next(iter(_contexts)))
-            _contexts[key] = _make(anchors, stamps)
+            _contexts[key] = _make(anchors, stamps, ask_revocation)
         return _contexts[key]
 
 
@@ -107,7 +115,7 @@ def _clean(pem: bytes) -> bytes:
     return pem_blocks(pem)
 
 
-def _make(anchors: bytes, stamps: bytes) -> Any:
+def _make(anchors: bytes, stamps: bytes, ask_revocation: bool) -> Any:
     import c2pa
 
     trust: dict[str, Any] = {"trust_config": "\n".join(TRUSTED_USAGES) + "\n"}
@@ -122,9 +130,9 @@ def _make(anchors: bytes, stamps: bytes) -> Any:
             "verify": {
                 # Whatever is signed is read back and judged by us, more strictly than the library does.
                 "verify_after_sign": False,
-                # Nothing is fetched from the network because a file says so.
+                # Nothing is fetched from the network because a file says so, unless somebody asks for that.
                 "remote_manifest_fetch": False,
-                "ocsp_fetch": False,
+                "ocsp_fetch": ask_revocation,
             },
             "trust": trust,
             "builder": {"thumbnail": {"enabled": False}},

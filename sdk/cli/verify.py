@@ -33,6 +33,13 @@ def verify(
         bool,
         typer.Option("--upload", help="Send the resolver the picture itself when all else leads nowhere."),
     ] = False,
+    ask_revocation: Annotated[
+        bool,
+        typer.Option(
+            "--ask-revocation",
+            help="Ask the authority that a certificate names whether it was revoked (OCSP).",
+        ),
+    ] = False,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
@@ -45,7 +52,13 @@ def verify(
     codes: list[int] = []
     anchors = b"".join(_pem(path) for path in trust or [])
     with (
-        Inspector.open(Home.locate(home), trust=anchors, resolver=resolver, upload=upload) as inspector,
+        Inspector.open(
+            Home.locate(home),
+            trust=anchors,
+            resolver=resolver,
+            upload=upload,
+            ask_revocation=ask_revocation,
+        ) as inspector,
         progress("verifying", len(files)) as advance,
     ):
         for path in files:

@@ -8,7 +8,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 from PIL import Image
@@ -37,7 +37,7 @@ class Bridge(BaseHTTPRequestHandler):
         async def send(message):
             sent.append(message)
 
-        scope = {"type": "http", "method": self.command, "path": parts.path, "headers": []}
+        scope = {"type": "http", "method": self.command, "path": unquote(parts.path), "headers": []}
         asyncio.run(self.app(scope | {"query_string": parts.query.encode()}, receive, send))
         self.send_response(sent[0]["status"])
         for name, value in sent[0]["headers"]:
