@@ -172,7 +172,7 @@ class _FirstCall:
         """Return the root mean square between the predictions with `states` and without text."""
         import torch
 
-        with torch.enable_grad():  # type: ignore[no-untyped-call]
+        with torch.enable_grad():
             made = _prediction(self.denoiser(*self.arguments, encoder_hidden_states=states, **self.options))
             return (made.float() - self.without).square().mean().sqrt()
 

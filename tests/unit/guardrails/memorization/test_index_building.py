@@ -1,0 +1,100 @@
+"""Builds over shards: whoever builds, the answers are the same, and a broken file fails nothing."""
+
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from clearmark.core.errors import ExtraMissing
+from clearmark.guardrails.memorization import Index, Item, building, default_descriptor
+from clearmark.guardrails.memorization.building import LocalRunner, RayRunner, build_index, shards_of
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    rows = []
+    for n in range(7):
+        rng = np.random.default_rng(n)
+        small = PIL.Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+        out = io.BytesIO()
+        small.resize((96, 96), PIL.Image.Resampling.BICUBIC).save(out, "PNG")
+        path = tmp_path / f"{n}.png"
+        path.write_bytes(out.getvalue() if n != 3 else b"\x89PNG\r\n\x1a\nbroken")
+        rows.append((Item(key=f"k{n}", sha256="", licence="CC0-1.0"), str(path)))
+    return [*rows, (Item(key="gone", sha256=""), str(tmp_path / "missing.png"))]
+
+
+def answers(path):
+    with Index(path) as index:
+        rows = sorted((e.item.key, e.pdq, e.codes.tobytes(), e.picture) for e in index.entries())
+        ids = [index.item(hit.id).key for hit in index.near_hashes(np.zeros((1, 32), np.uint8), 5)]
+    return rows, ids
+
+
+def test_processes_build_what_one_builds(pictures, tmp_path):
+    ref = default_descriptor().ref
+    shards = shards_of(pictures, size=3)
+    one = build_index(tmp_path / "one", shards, descriptor=ref)
+    two = build_index(tmp_path / "two", shards, descriptor=ref, runner=LocalRunner(2))
+    assert (one.added, one.unread) == (two.added, two.unread) == (6, 2)
+    assert answers(tmp_path / "one") == answers(tmp_path / "two")
+    assert not (tmp_path / "one.shards").exists()
+
+
+def test_a_build_that_was_cut_off_goes_on(pictures, tmp_path):
+    measured = []
+
+    def cut_off(shard, folder):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append(shard.name)
+        return building.measure_shard(shard, folder)
+
+    shards = shards_of(pictures, size=3)
+    ref = default_descriptor().ref
+    with pytest.raises(KeyboardInterrupt):
+        build_index(tmp_path / "i", shards, descriptor=ref, work=cut_off)
+    again = []
+
+    def rest(shard, folder):
+        done = (tmp_path / "i.shards" / shard.name / "done.json").exists()
+        again.append((shard.name, done))
+        return building.measure_shard(shard, folder)
+
+    built = build_index(tmp_path / "i", shards, descriptor=ref, work=rest)
+    assert [done for _, done in again] == [True, True, False]
+    assert (built.added, built.unread) == (6, 2)
+    build_index(tmp_path / "whole", shards, descriptor=ref)
+    assert answers(tmp_path / "i") == answers(tmp_path / "whole")
+
+
+def test_without_ray_the_command_to_install_it_is_named():
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        with pytest.raises(ExtraMissing, match="ray") as caught:
+            RayRunner()
+        assert "clearmark[ray]" in str(caught.value.hint)
+
+
+def test_a_ray_cluster_builds_what_one_builds(pictures, tmp_path):
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    try:
+        shards = shards_of(pictures, size=3)
+        ref = default_descriptor().ref
+        build_index(tmp_path / "one", shards, descriptor=ref)
+        built = build_index(
+            tmp_path / "two", shards, descriptor=ref, runner=RayRunner(cluster.address, cpus=0.5)
+        )
+        assert (built.added, built.unread) == (6, 2)
+        assert answers(tmp_path / "one") == answers(tmp_path / "two")
+    finally:
+        import ray
+
+        ray.shutdown()
+        cluster.shutdown()
