@@ -17,6 +17,7 @@ from clearmark.audits.ledger._receipts import Receipt
 from clearmark.audits.ledger._reconcile import Reconciliation
 from clearmark.audits.ledger._records import Check, Erased, LedgerReport, Recorded, StoredEvent
 from clearmark.audits.ledger._retention import Hold, Pruned
+from clearmark.audits.ledger._timestamping import Timestamp
 
 __all__ = [
     "Check",
@@ -32,6 +33,7 @@ __all__ = [
     "Reconciliation",
     "Recorded",
     "StoredEvent",
+    "Timestamp",
     "grant_database_roles",
     "new_second_key",
     "upgrade_database",

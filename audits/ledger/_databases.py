@@ -13,6 +13,7 @@ from clearmark.audits.ledger._notes import NoteVerifier
 from clearmark.audits.ledger._records import LedgerReport
 from clearmark.audits.ledger._sqlite import SqliteStore
 from clearmark.audits.ledger._store import Store
+from clearmark.audits.ledger._timestamping import TimestampLog
 from clearmark.audits.ledger._verify import verify_store
 from clearmark.core.errors import LedgerTampered, LedgerUnavailable, UsageError
 
@@ -45,6 +46,7 @@ def verify_database(
             verifier=verifier,
             log=CheckpointLog(log_path) if log_path else None,
             second=WitnessKey.parse(second_key) if second_key else None,
+            stamps=TimestampLog(log_path.with_suffix(".timestamps")) if log_path else None,
         )
     finally:
         store.close()

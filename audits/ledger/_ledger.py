@@ -18,6 +18,7 @@ from clearmark.audits.ledger._receipts import Receipt
 from clearmark.audits.ledger._records import LedgerReport, Recorded
 from clearmark.audits.ledger._schema import CHECKPOINT, COSIGNATURE, META, SECOND_KEY
 from clearmark.audits.ledger._store import Store
+from clearmark.audits.ledger._timestamping import Timestamp, TimestampLog
 from clearmark.audits.ledger._vault import Vault
 from clearmark.audits.ledger._verify import verify_store
 from clearmark.audits.ledger._writer import Writer
@@ -61,6 +62,7 @@ class Ledger(Custody):
             checkpoint_every_s=checkpoint_every_s,
             second=second,
         )
+        self._stamps = None if log is None else TimestampLog(log.path.with_suffix(".timestamps"))
         self._damage = ""
         self._begins_second = False
 
@@ -195,6 +197,31 @@ class Ledger(Custody):
         line = ask_witness(url, witness, head, tree, old=old, timeout_s=timeout_s)
         return self._writer.cosigned(head, line, str(witness))
 
+    def timestamp(self, url: str, *, roots_pem: bytes = b"", timeout_s: float = 10.0) -> Timestamp:
+        """Have the present checkpoint stamped by the RFC 3161 authority at `url`, and keep the token.
+
+        With `roots_pem`, one of these certificates must stand above the authority.
+
+        Raises:
+            LedgerUnavailable: when it does not answer, or the token cannot be kept.
+            LedgerError: when it refuses, or its answer does not hold.
+        """
+        from cryptography import x509
+
+        from clearmark.audits.ledger._timestamping import ask_authority
+
+        if self._stamps is None:
+            raise UsageError("this ledger has no checkpoint log, beside which time stamps are kept")
+        try:
+            roots = x509.load_pem_x509_certificates(roots_pem) if roots_pem else []
+        except ValueError as exc:
+            raise UsageError("the roots cannot be read", hint="give certificates as PEM") from exc
+        stamp = ask_authority(url, self.checkpoint().note, roots=roots, timeout_s=timeout_s)
+        if roots and not stamp.trusted:
+            raise LedgerError(f"the authority {stamp.authority} is not under one of the given roots")
+        self._stamps.append(stamp)
+        return stamp
+
     def receipt(self, event_id: str) -> Receipt:
         """Return the proof that an event is on record.
 
@@ -235,6 +262,7 @@ class Ledger(Custody):
             vault=self._vault,
             log=self._log,
             damage=self._damage,
+            stamps=self._stamps,
             second=None if self._second is None else self._second.key,
         )
 

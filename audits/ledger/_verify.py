@@ -24,6 +24,7 @@ from clearmark.audits.ledger._records import LedgerReport
 from clearmark.audits.ledger._retention import RESERVED
 from clearmark.audits.ledger._schema import CHECKPOINT, EVENT, TILE
 from clearmark.audits.ledger._store import Store
+from clearmark.audits.ledger._timestamping import TimestampLog, read_token
 from clearmark.audits.ledger._tree import TILE_WIDTH
 from clearmark.audits.ledger._vault import Vault
 from clearmark.audits.ledger._verify_bulk import BODY_START, check_group
@@ -34,17 +35,6 @@ from clearmark.core.events import envelope_tail
 
 __all__ = ["verify_store"]
 
-_COLUMNS = (
-    EVENT.c.seq,
-    EVENT.c.event_id,
-    EVENT.c.ts_us,
-    EVENT.c.tenant,
-    EVENT.c.kind,
-    EVENT.c.request_id,
-    EVENT.c.envelope,
-    EVENT.c.leaf_hash,
-    EVENT.c.pruned,
-)
 _TYPES = (int, str, int, str, str, str, bytes, bytes, type(None))
 _PRUNED_TYPES = (*_TYPES[:-1], str)
 
@@ -56,7 +46,9 @@ class _Verification:
         verifier: NoteVerifier,
         vault: Vault | None,
         log: CheckpointLog | None,
+        *,
         second: WitnessKey | None,
+        stamps: TimestampLog | None,
     ) -> None:
         self.store = store
         self.verifier = verifier
@@ -67,6 +59,9 @@ class _Verification:
         self.findings = {name: Finding(name) for name in names}
         if second is not None:
             self.findings["second-signature"] = Finding("second-signature")
+        self.stamps = stamps if stamps is not None and stamps.path.exists() else None
+        if self.stamps is not None:
+            self.findings["timestamps"] = Finding("timestamps")
         self.size = 0
         self.edge = Frontier()
         self.tiles_above = Frontier()
@@ -83,6 +78,9 @@ class _Verification:
         # The log is read first: whatever stands in it was committed before, so the database must know it.
         with self.guarded("checkpoint-log"):
             self.read_log()
+        if self.stamps is not None:
+            with self.guarded("timestamps"):
+                self.read_stamps(self.stamps)
         with self.guarded("database"), self.store.reading() as conn:
             with self.guarded("checkpoints"), self.store.apart(conn):
                 self.read_checkpoints(conn)
@@ -139,6 +137,20 @@ class _Verification:
             self.take_head(note, f"line {count} of {self.log.path.name}", "checkpoint-log")
         finding.done = f"{count} checkpoints outside the database agree with it"
 
+    def read_stamps(self, stamps: TimestampLog) -> None:
+        """Check every token, and that the database knows what was stamped."""
+        finding = self.findings["timestamps"]
+        latest = ""
+        for count, row in enumerate(stamps.rows(), 1):
+            what = f"line {count} of {stamps.path.name}"
+            head = self.take_head(row and row[0], what, "timestamps")
+            if row is not None and head is not None:
+                try:
+                    latest = f", the last at {head.size} on {read_token(row[1], row[0]).time.isoformat()}"
+                except LedgerTampered as exc:
+                    finding.bad(f"{what}: {exc.message}")
+            finding.done = f"{count} stamped checkpoints agree with the events{latest}"
+
     def read_checkpoints(self, conn: Connection) -> None:
         finding = self.findings["checkpoints"]
         count = 0
@@ -192,7 +204,7 @@ class _Verification:
         while heads and heads[0][0].size == 0:
             self.compare_head(heads.popleft())
         tiles = StoredTiles(self.store, conn)
-        with closing(self.store.walk(conn, select(*_COLUMNS).order_by(EVENT.c.seq))) as rows:
+        with closing(self.store.walk(conn, select(EVENT).order_by(EVENT.c.seq))) as rows:
             while not self.stopped and (group := list(islice(rows, TILE_WIDTH))):
                 good = check_group(group, self.size)
                 if good is None:
@@ -370,9 +382,10 @@ def verify_store(
     log: CheckpointLog | None = None,
     damage: str = "",
     second: WitnessKey | None = None,
+    stamps: TimestampLog | None = None,
 ) -> LedgerReport:
     """Verify everything in `store`; with `vault` also that the personal data is what was committed to.
 
     `damage` is what was already found wrong when the ledger was opened.
     """
-    return _Verification(store, verifier, vault, log, second).run(damage)
+    return _Verification(store, verifier, vault, log, second=second, stamps=stamps).run(damage)

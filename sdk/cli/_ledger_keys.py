@@ -12,7 +12,7 @@ from clearmark.core.errors import KeyUnavailable, UsageError
 from clearmark.sdk.cli._console import command, emit, say
 from clearmark.sdk.cli._options import HomeOption, JsonOption
 
-__all__ = ["add_key"]
+__all__ = ["add_key", "timestamp"]
 
 
 @command
@@ -55,4 +55,31 @@ def add_key(
         say(f"checkpoints are signed a second time from size {head.size:,} on; the key is {path}")
         say("  back it up: without it the ledger does not open any more")
         say("  check receipts with both: python verify_standalone.py RECEIPT --key KEY --witness SECOND_KEY")
+    return 0
+
+
+@command
+def timestamp(
+    url: Annotated[str, typer.Argument(help="The authority, such as https://tsa.example/rfc3161.")],
+    roots: Annotated[
+        Path | None, typer.Option("--roots", help="PEM file; one of these must stand above the authority.")
+    ] = None,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Have the present checkpoint stamped by a time-stamping authority (RFC 3161), and keep the token."""
+    from clearmark.sdk.cli.ledger import open_for_reading
+
+    try:
+        pem = b"" if roots is None else roots.read_bytes()
+    except OSError as exc:
+        raise UsageError(f"{roots} cannot be read: {exc.strerror}", hint="check the path") from exc
+    with open_for_reading(home) as ledger:
+        stamp = ledger.timestamp(url, roots_pem=pem)
+    if json_:
+        emit(stamp.to_dict())
+    else:
+        say(f"{stamp.size:,} events stood so at {stamp.time.isoformat()}, says {stamp.authority}")
+        if not stamp.trusted:
+            say("  whether that authority can be trusted was not checked; name its root with --roots")
     return 0

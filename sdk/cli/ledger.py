@@ -22,6 +22,7 @@ app = typer.Typer(no_args_is_help=True)
 app.command("export")(keeping.export)
 app.command("reconcile")(keeping.reconcile)
 app.command("add-key")(keys.add_key)
+app.command("timestamp")(keys.timestamp)
 app.add_typer(keeping.holds, name="hold", help="Legal holds: what may neither be pruned nor erased.")
 
 

@@ -21,7 +21,7 @@ from clearmark.provenance.credentials import (
     TimestampAuthority,
     make_development_ca,
 )
-from clearmark.provenance.credentials import _der as der
+from clearmark.core import der
 
 
 def sign_shortly_before_the_end(data):
