@@ -27,6 +27,9 @@ MIN_FONT = 9
 
 _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 _OPACITIES = (0.45, 0.6, 0.75, 0.9, 1.0)
+_BUSY = 2.0
+"""Most contrast that what is behind the letters may have in itself: a pattern breaks letters up."""
+
 _MAX_TEXT = 64
 
 
@@ -71,8 +74,9 @@ class _Layout:
 def draw_label(picture: Image, settings: LabelSettings) -> tuple[Image, LabelMark]:
     """Return `picture` (RGB or RGBA) with the label in it, and what was drawn where.
 
-    White or black letters stand on the picture itself where every pixel behind them contrasts enough; else on
-    a plate, as transparent as the contrast allows. Where the picture is transparent the plate is not.
+    White or black letters stand on the picture itself where every pixel behind them contrasts enough and the
+    picture is quiet there; else on a plate, as transparent as both allow. Where the picture is transparent
+    the plate is not.
 
     Raises:
         LabelFailed: when the picture is too small for any label, or the font lacks a letter.
@@ -158,7 +162,8 @@ def _choose(
         for ink, plate in pairs:
             mixed = pixels * (1 - opacity) + np.array(plate) * opacity
             # One half more than asked: rounding and a lossy encoder take a little.
-            if float(contrast(ink, mixed).min()) >= wanted + 0.5:
+            apart = contrast(ink, mixed)
+            if float(apart.min()) >= wanted + 0.5 and float(apart.max() / apart.min()) <= _BUSY:
                 return ink, plate, opacity
     return *pairs[0], 1.0
 

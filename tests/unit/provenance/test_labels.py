@@ -139,3 +139,17 @@ def test_labels_in_other_languages(text):
 def test_a_letter_that_no_font_has_is_an_error():
     with pytest.raises(LabelFailed, match="glyph"):
         draw_label(flat((240, 240, 240)), LabelSettings(text="\U00012000 AI"))
+
+
+def test_letters_stand_on_a_quiet_ground_whatever_is_behind():
+    """Contrast alone lets a checkerboard show through the plate, and it breaks the letters up."""
+    cells = np.kron(np.indices((32, 32)).sum(0) % 2 * 255, np.ones((8, 8)))
+    noise = np.random.default_rng(1).integers(0, 256, (256, 256))
+    for plane in (cells, noise):
+        picture = Image.fromarray(np.stack([plane] * 3, -1).astype(np.uint8))
+        drawn, label = draw_label(picture, LabelSettings(text="AI-generated"))
+        box = label.box
+        # The left margin of the plate holds no letters.
+        edge = np.asarray(drawn)[box.y + 6 : box.y + box.height - 6, box.x + 1 : box.x + 4]
+        shades = luminance(edge) + 0.05
+        assert shades.max() / shades.min() <= 2.1
