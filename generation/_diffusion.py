@@ -188,7 +188,8 @@ class PipelineRunner:
                 options["callback_on_step_end_tensor_inputs"] = ["latents"]
         with self._softened(job, seeds[0]), GuidanceProbe(pipeline, pictures=len(seeds)) as probe:
             pictures: list[Image] = pipeline(**options).images
-        traces = [trace.to_dict() for trace in probe.traces()] or [None] * len(pictures)
+        found = probe.traces()
+        traces = [trace.to_dict() for trace in found] if found else [None] * len(pictures)
         if job.image is not None and job.mask is not None:
             # The decoder redraws everything a little; what is outside the mask was not to change.
             pictures = [_composite(made, job.image, job.mask) for made in pictures]

@@ -130,7 +130,8 @@ class PipelineGenerator:
         count = len(requests) * requests[0].n
         with GuidanceProbe(self._pipeline, pictures=count) as probe:
             output = self._pipeline(**arguments)
-        traces = [trace.to_dict() for trace in probe.traces()] or [None] * count
+        found = probe.traces()
+        traces = [trace.to_dict() for trace in found] if found else [None] * count
         images = getattr(output, "images", None)
         n = requests[0].n
         if images is None or len(images) != n * len(requests):

@@ -32,12 +32,15 @@ class HashTable:
 
         self._hashes = hashes
         words = np.ascontiguousarray(hashes).view("<u2")
-        self._rows = np.empty((_WORDS, len(hashes)), dtype=np.uint32)
+        rows = np.empty((_WORDS, len(hashes)), dtype=np.uint32)
+        # Where in the rows of all tables the bucket of a key begins; it ends where the next one begins.
         self._ends = np.zeros((_WORDS, _KEYS + 1), dtype=np.int64)
         for place in range(_WORDS):
             word = np.ascontiguousarray(words[:, place])
-            self._rows[place] = np.argsort(word, kind="stable")
+            rows[place] = np.argsort(word, kind="stable")
             np.cumsum(np.bincount(word, minlength=_KEYS), out=self._ends[place, 1:])
+            self._ends[place] += place * len(hashes)
+        self._rows = rows.ravel()
         self._probes = np.concatenate([[0], 1 << np.arange(16)]).astype(np.uint16)
 
     @property
@@ -51,21 +54,20 @@ class HashTable:
         """Return rows within `reach` <= 31 bits of each query [q, 32], and the distances, nearest first."""
         import numpy as np
 
+        longs = np.ascontiguousarray(self._hashes).view("<u8")
         out = []
         places = np.repeat(np.arange(_WORDS), len(self._probes))
         for query in np.ascontiguousarray(queries):
-            words = query.view("<u2")
-            keys = (words[:, None] ^ self._probes[None, :]).ravel().astype(np.int64)
-            first, last = self._ends[places, keys], self._ends[places, keys + 1]
-            parts = [self._rows[p, a:b] for p, a, b in zip(places, first, last, strict=True) if b > a]
-            if not parts:
-                out.append((np.zeros(0, np.int64), np.zeros(0, np.int64)))
-                continue
-            rows = np.concatenate(parts)
-            far = np.bitwise_count(self._hashes[rows].view("<u8") ^ query.view("<u8")).sum(axis=1)
-            near = rows[far <= reach].astype(np.int64)
-            near, place = np.unique(near, return_index=True)
-            distance = far[far <= reach][place].astype(np.int64)
+            keys = (query.view("<u2")[:, None] ^ self._probes[None, :]).ravel().astype(np.int64)
+            first = self._ends[places, keys]
+            lengths = self._ends[places, keys + 1] - first
+            before = np.cumsum(lengths) - lengths
+            # The places of all buckets in a row, without a loop over them.
+            rows = self._rows[np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))]
+            far = np.bitwise_count(longs[rows] ^ query.view("<u8")).sum(axis=1, dtype=np.int64)
+            close = far <= reach
+            near, place = np.unique(rows[close], return_index=True)
+            distance = far[close][place]
             order = np.lexsort((near, distance))
-            out.append((near[order], distance[order]))
+            out.append((near[order].astype(np.int64), distance[order]))
         return out

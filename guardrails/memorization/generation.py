@@ -70,7 +70,7 @@ def magnitude(trace: Mapping[str, Any]) -> float:
     Raises:
         GuardUnavailable: this is no trace.
     """
-    values = trace.get("local") if isinstance(trace, Mapping) else None
+    values: Any = dict(trace).get("local") if hasattr(trace, "keys") else None
     if not isinstance(values, Sequence) or not values or not all(isinstance(v, int | float) for v in values):
         raise GuardUnavailable("memorization-guidance: a trace without figures")
     return sum(float(value) for value in values) / len(values)
