@@ -103,7 +103,8 @@ def test_reading_goes_on_record(home) -> None:
 def test_what_is_damaged_can_still_be_read(home) -> None:
     log = home.path / "ledger.checkpoints.log"
     lines = log.read_text().splitlines(keepends=True)
-    log.write_text("".join(lines[:1]) + lines[-1].swapcase().replace("NOTE", "note"))
+    text, gap, signature = json.loads(lines[-1])["note"].rpartition(" ")
+    log.write_text(lines[0] + json.dumps({"note": text + gap + signature.swapcase()}) + "\n")
     done = run(home, "show", "--request", "r-0", "--json")
     assert len(documents(done)) == 2
     assert "not on record" in done.stderr
