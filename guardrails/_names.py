@@ -66,7 +66,7 @@ class Reading(Sequence[NameWord]):
         self._prompt = prompt
         self._plain = "\n".join(one.text for one, _ in folded)  # a line's end stops a name
         self._origins = folded
-        self.texts = _WORD.findall(self._plain)
+        self.texts: list[str] = _WORD.findall(self._plain)
         self._apostrophes: dict[int, str] = {}
         if "'" in self._plain:
             for at, text in enumerate(self.texts):

@@ -136,7 +136,7 @@ def _read(guard: str, scores: Mapping[str, Any], categories: Sequence[str]) -> d
     out: dict[str, float] = {}
     for theirs, value in scores.items():
         ours = _OURS.get(theirs)
-        if ours in categories and value is not None:
+        if ours is not None and ours in categories and value is not None:
             out[ours] = max(out.get(ours, 0.0), score_of(guard, value))
     missing = [category for category in categories if category not in out]
     if missing:

@@ -180,6 +180,7 @@ def _unit(features: Any) -> Any:
 def _square(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pad to a square, so that nothing at the edges is cropped away before it is looked at."""
     import cv2
+    import numpy as np
 
     height, width = rgb.shape[:2]
     side = max(height, width)
@@ -187,4 +188,5 @@ def _square(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     padded = cv2.copyMakeBorder(
         rgb, top, side - height - top, left, side - width - left, cv2.BORDER_CONSTANT, value=(127, 127, 127)
     )
-    return cv2.resize(padded, (512, 512), interpolation=cv2.INTER_AREA) if side > 512 else padded
+    small = cv2.resize(padded, (512, 512), interpolation=cv2.INTER_AREA) if side > 512 else padded
+    return np.asarray(small, dtype=np.uint8)
