@@ -23,6 +23,9 @@ __all__ = ["KillReport", "kill_writers", "synthetic"]
 _ROUND = 8
 """Items of the other index that a round merges."""
 
+_STEPS_EACH = 12
+"""Steps after which a writer is killed at the latest: by then each kind of step was taken."""
+
 _ROUNDS_EACH = 25
 """Kills that one index has to bear before a new one takes its place: checking a large one takes long."""
 
@@ -136,10 +139,11 @@ def _round(
             os._exit(status)
     os.close(writing)
     with os.fdopen(reading, "rb") as stream:
-        first = stream.readline()
-        time.sleep(draw.random() * 0.06)
+        # Counted in steps, so that a slow machine is killed as far along as a fast one.
+        told = [stream.readline() for _ in range(draw.randint(1, 2 * _STEPS_EACH))]
+        time.sleep(draw.random() * 0.02)
         os.kill(child, signal.SIGKILL)
-        lines = (first + stream.read()).decode().splitlines(keepends=True)
+        lines = (b"".join(told) + stream.read()).decode().splitlines(keepends=True)
     os.waitpid(child, 0)
     begun: tuple[str, list[str]] = ("between steps", [])
     done: list[tuple[str, list[str]]] = []

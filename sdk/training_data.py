@@ -19,10 +19,12 @@ from clearmark.sdk.home import Home
 
 if TYPE_CHECKING:
     from clearmark.audits import NoteVerifier
+    from clearmark.guardrails.memorization import Removal
     from clearmark.provenance.training_data import Look, Register, RemovalProof, Screen, Use, Version
 
 __all__ = [
     "NudityScreen",
+    "erase_from_index",
     "open_register",
     "record_import",
     "record_removal",
@@ -160,6 +162,31 @@ def record_removal(home: Home, proof: RemovalProof) -> None:
         ],
     }
     _record(home, "data.removed", body)
+
+
+def erase_from_index(home: Home, proof: RemovalProof) -> Removal | None:
+    """Erase what a proof names from the index of the state folder as well, and put that on record.
+
+    The same bytes under another name go, too. Returns None where there is no index, or nothing of it there.
+
+    Raises:
+        IndexDamaged: the index is not what was written.
+        UsageError: another process is writing to it.
+    """
+    from clearmark.core import digest
+    from clearmark.guardrails.memorization import Index
+
+    if not home.training_index.exists():
+        return None
+    rows = proof.body["items"]
+    keys = [f"{row['dataset']}/{row['key']}" for row in rows]
+    with Index(home.training_index) as index:
+        if not index.holds_any(keys=keys, sha256=[row["sha256"] for row in rows]):
+            return None
+        done = index.remove(keys=keys, sha256=[row["sha256"] for row in rows])
+    body = {"removal": proof.id, "proof": digest(proof.body), **done.to_dict()}
+    _record(home, "index.erased", body)
+    return done
 
 
 def _record(home: Home, kind: str, body: dict[str, Any]) -> None:

@@ -157,6 +157,15 @@ class Catalogue:
             raise UsageError(f"no item {number} in the index")
         return Item(**dict(zip(_COLUMNS.split(", "), row, strict=True)))
 
+    def numbers(self, keys: Sequence[str], sha256: Sequence[str]) -> list[int]:
+        """Return the ids of the items of these keys or with these bytes, removed ones included."""
+        return [
+            row[0]
+            for column, values in (("key", keys), ("sha256", sha256))
+            for value in values
+            for row in self.db.execute(f"SELECT id FROM item WHERE {column} = ?", (value,))  # noqa: S608
+        ]
+
     def place(self, number: int) -> Place | None:
         """Return where the small picture of an item lies, None where none was kept."""
         with self.lock:

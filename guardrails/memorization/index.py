@@ -269,12 +269,7 @@ class Index:
         db = self._catalogue.db
         with self._catalogue.writing():
             before = self.digest
-            numbers = [
-                row[0]
-                for column, values in (("key", keys), ("sha256", sha256))
-                for value in values
-                for row in db.execute(f"SELECT id FROM item WHERE {column} = ?", (value,))  # noqa: S608
-            ]
+            numbers = self._catalogue.numbers(keys, sha256)
             if not numbers:
                 raise UsageError("none of these items is in the index")
             db.executemany("UPDATE item SET tombstone = 1 WHERE id = ?", [(n,) for n in numbers])
@@ -285,6 +280,11 @@ class Index:
             after = self.digest
         rewritten = len(names) if erase else 0
         return Removal(items=len(set(numbers)), rewritten=rewritten, before=before, after=after)
+
+    def holds_any(self, *, keys: Sequence[str] = (), sha256: Sequence[str] = ()) -> bool:
+        """Return whether any such item is in the index, removed ones that are not erased yet included."""
+        with self._lock:
+            return bool(self._catalogue.numbers(keys, sha256))
 
     def compact(self) -> int:
         """Put the segments together, without what is removed. Return how many items the index holds.

@@ -268,7 +268,7 @@ def remove(
 ) -> int:
     """Remove items for good, and prove it: what, from which versions, and which models had seen them."""
     from clearmark.provenance.training_data import Selection, remove_items
-    from clearmark.sdk.training_data import record_removal, removal_signer
+    from clearmark.sdk.training_data import erase_from_index, record_removal, removal_signer
 
     selection = Selection(
         sha256=sha256 or (),
@@ -282,6 +282,7 @@ def remove(
     with _open(home) as register:
         proof = remove_items(register, selection, reason=reason, signer=removal_signer(place))
     record_removal(place, proof)
+    erased = erase_from_index(place, proof)
     document = proof.to_dict()
     if out_file is not None:
         out_file.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
@@ -289,6 +290,8 @@ def remove(
         emit(document)
         return 0
     say(f"{len(proof.body['items']):,} items removed, removal {proof.id}")
+    if erased is not None:
+        say(f"  index of the training data: {erased.items:,}, digest {erased.before} -> {erased.after}")
     for row in proof.body["versions"]:
         say(f"  {row['name']}: {row['items']:,}, digest {row['before']} -> {row['after']}")
     for row in proof.body["used_by"]:
