@@ -28,6 +28,7 @@ from rich.table import Table
 
 from clearmark.core import Asset, Request, Stage, Subject
 from clearmark.guardrails import get_guard
+from clearmark.guardrails.prompt import PromptGuard
 from clearmark.guardrails.prompt.attacks import ATTACKS
 from clearmark.guardrails.prompt.evaluation import Row, by_source, interval, measure, read_rows, recall_at
 
@@ -108,26 +109,44 @@ def _hidden() -> list[dict[str, Any]]:
 
 
 def _speed() -> list[dict[str, Any]]:
-    prompt, nudity = get_guard("prompt"), get_guard("nudity")
+    nudity = get_guard("nudity")
     texts = [row.text for rows in _cards() for row in rows]
     short = [Subject(stage=Stage.PROMPT, request=Request(text)) for text in texts]
     words = " ".join(texts)
     long = Subject(stage=Stage.PROMPT, request=Request((words * (20_000 // len(words) + 1))[:20_000]))
     picture = Subject(stage=Stage.OUTPUT, request=Request("x"), asset=_picture())
-    cases: list[tuple[str, Callable[[], object], int, int]] = [
-        ("prompt guard, one prompt", lambda: [prompt.check([subject]) for subject in short], len(short), 5),
-        ("prompt guard, 20,000 characters", lambda: prompt.check([long]), 1, 7),
-        ("nudity guard, one 512 x 512 picture", lambda: nudity.check([picture]), 1, 9),
-        ("nudity guard, batch of 8, each", lambda: nudity.check([picture] * 8), 8, 5),
-    ]
+    cases: list[tuple[str, Callable[[], object], int, int]] = []
+    guards = _prompt_guards()
+    for name, prompt in guards.items():
+        cases.append((f"{name}, one prompt", partial(_each, prompt, short), len(short), 5))
+        cases.append((f"{name}, 20,000 characters", partial(prompt.check, [long]), 1, 7))
+    cases.append(("nudity guard, one 512 x 512 picture", lambda: nudity.check([picture]), 1, 9))
+    cases.append(("nudity guard, batch of 8, each", lambda: nudity.check([picture] * 8), 8, 5))
     out = []
     for name, call, count, repeats in cases:
         call()
         spent = sorted(_seconds(call) / count * 1000 for _ in range(repeats))
         out.append({"case": name, "ms": spent[len(spent) // 2], "best_ms": spent[0]})
-    each = sorted(_seconds(partial(prompt.check, [subject])) * 1000 for subject in short)
-    out.append({"case": "prompt guard, one prompt, p95", "ms": quantiles(each, n=20)[-1], "best_ms": each[0]})
+    for name, prompt in guards.items():
+        # The least of three runs of each prompt: what else the machine does is not the guard's time.
+        each = sorted(
+            min(_seconds(partial(prompt.check, [subject])) for _ in range(3)) * 1000 for subject in short
+        )
+        out.append({"case": f"{name}, one prompt, p95", "ms": quantiles(each, n=20)[-1], "best_ms": each[0]})
     return out
+
+
+def _prompt_guards() -> dict[str, PromptGuard]:
+    """Return the prompt guard by words alone and, where it is installed, with sentence embeddings."""
+    guards = {"prompt guard, words": PromptGuard(sentences=False)}
+    if (whole := PromptGuard()).sentences:
+        guards["prompt guard, sentences"] = whole
+    return guards
+
+
+def _each(guard: PromptGuard, subjects: Sequence[Subject]) -> None:
+    for subject in subjects:
+        guard.check([subject])
 
 
 def _seconds(call: Callable[[], object]) -> float:
@@ -158,17 +177,19 @@ def _peers() -> list[dict[str, Any]]:
             out.append({"peer": package, "installed": False})
             continue
         flags = check(import_module(module))
-        began = time.process_time()
         caught = sum(flags(row.text) for row in harmful)
         alarms = sum(flags(row.text) for row in harmless)
-        spent = (time.process_time() - began) * 1000 / (len(harmful) + len(harmless))
+        each = [
+            min(_seconds(partial(flags, row.text)) for _ in range(3)) * 1000 for row in (*harmful, *harmless)
+        ]
         out.append(
             {
                 "peer": package,
                 "installed": True,
                 "recall": caught / len(harmful),
                 "false_alarms": alarms / len(harmless),
-                "ms": spent,
+                "ms": sum(each) / len(each),
+                "p95_ms": quantiles(each, n=20)[-1],
             }
         )
     return out
@@ -199,14 +220,18 @@ def _print(document: dict[str, Any]) -> None:
             row["attack"], f"{row['recall']:.0%}", f"{low:.0%}-{high:.0%}", f"{row['false_alarms']:.0%}"
         )
     console.print(hidden)
-    peers = Table("peer", "recall", "false alarms", "ms", title="Peers on the examples as written")
+    peers = Table("peer", "recall", "false alarms", "ms", "p95 ms", title="Peers on the examples as written")
     for row in document["peers"]:
         if row["installed"]:
             peers.add_row(
-                row["peer"], f"{row['recall']:.0%}", f"{row['false_alarms']:.0%}", f"{row['ms']:.2f}"
+                row["peer"],
+                f"{row['recall']:.0%}",
+                f"{row['false_alarms']:.0%}",
+                f"{row['ms']:.2f}",
+                f"{row['p95_ms']:.2f}",
             )
         else:
-            peers.add_row(row["peer"], "not installed", "", "")
+            peers.add_row(row["peer"], "not installed", "", "", "")
     console.print(peers)
     if "sources" in document:
         table = Table("source", "harmful", "harmless", "area", "recall", "false alarms", title="By source")

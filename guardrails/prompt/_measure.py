@@ -1,145 +1,147 @@
-"""Measure on what was not fitted: scores of rows whose source was left out, and the thresholds they allow."""
+"""Measure on what was not fitted: held-out scores, the joint limit of false alarms, figures by source.
+
+Rows are split three ways by digests of their ids, so that no split follows another: which fold scores them,
+which of them are scored by models that saw nothing of their source, and which the limit is chosen on. What is
+reported is never what something was chosen on.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from clearmark.guardrails.prompt._rows import BENIGN, TWINS, Row, family
-from clearmark.guardrails.prompt._training import Prepared, fit_heads, score
 from clearmark.guardrails.prompt._words import HEADS
-from clearmark.guardrails.prompt.evaluation import area, recall_at
+from clearmark.guardrails.prompt.evaluation import area, interval, recall_at
 
-__all__ = ["any_alarm", "out_of_source", "thresholds", "unseen"]
+__all__ = ["BUDGETS", "HeldOut", "chosen_on", "held_out", "joint_limit", "left_out", "shares", "unseen"]
 
-# The most that a category may alarm on, by kind of harmless prompt.
-_CAPTIONS, _USERS, _TWINS = 0.002, 0.01, 0.025
+# The most that all categories of harm together may alarm on, by kind of harmless prompt.
+BUDGETS: Mapping[str, tuple[Sequence[str], float]] = {
+    "captions": (BENIGN, 0.005),
+    "near-miss twins": (TWINS[:1], 0.03),
+    "users' prompts": (("diffdb_refl", "diffdb_test"), 0.04),
+}
+
 _FOLDS = 2
-_HARM = HEADS[1:-1]
-_TOGETHER = {"captions": BENIGN, "questions": ("oai", "multijail")}
 _ALWAYS_SEEN = ("captions", "diffdb")
 
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
-def out_of_source(prepared: Prepared) -> NDArray[np.float64]:
-    """Return log-odds for every row from models that did not see it: [rows, heads].
 
-    Half of the rows are scored by models that had seen nothing of their source (leave one source out), half
-    by models that had: users' prompts will be both like and unlike what was learnt from. Captions and users'
-    prompts are always of the second kind: nobody would use a model that has seen no plain prompts.
+class HeldOut:
+    """Log-odds of every row [rows, heads] by models that were not fitted on it.
+
+    `known` by models that saw other rows of its source, `unknown` by models that saw none (captions and
+    users' prompts have no `unknown`: nobody would use a model that has seen no plain prompts).
     """
-    peak = np.zeros((len(prepared.rows), len(HEADS)))
-    families = prepared.families.copy()
-    for group, names in _TOGETHER.items():
-        families[np.isin(families, names)] = group
-    unseen = unseen_rows(prepared.rows) & ~np.isin(families, _ALWAYS_SEEN)
-    fold = np.array([hashlib.sha256(row.id.encode()).digest()[1] % _FOLDS for row in prepared.rows])
-    held_out: list[tuple[NDArray[np.bool_], NDArray[np.bool_]]] = [
-        (families != name, (families == name) & unseen) for name in sorted(set(families[unseen]))
-    ]
-    held_out += [(fold != number, (fold == number) & ~unseen) for number in range(_FOLDS)]
-    for seen, asked in held_out:
-        if asked.any():
-            peak[asked] = score(prepared, fit_heads(prepared, seen), asked)
-    return peak
+
+    def __init__(self, known: Floats, unknown: Floats) -> None:
+        self.known, self.unknown = known, unknown
+
+    def mixed(self, rows: Sequence[Row]) -> Floats:
+        """Return some of each: users' prompts will be both like and unlike what was learnt from."""
+        return np.where(left_out(rows)[:, None], self.unknown, self.known)
 
 
-def thresholds(
-    rows: Sequence[Row], probabilities: Mapping[str, NDArray[np.float64]], fixed: Mapping[str, float]
-) -> dict[str, dict[str, Any]]:
-    """Return per category the lowest threshold within the allowed alarms, the alarms, and the recall.
+def held_out(
+    rows: Sequence[Row], fit: Callable[[Mask], Callable[[Mask], Floats]], say: Callable[[str], None]
+) -> HeldOut:
+    """Fit once per fold and once per source; `fit` takes the rows to see and returns what scores rows."""
+    families = np.array([_source(row.set) for row in rows])
+    fold = _digest(rows, 1) % _FOLDS
+    known = np.zeros((len(rows), len(HEADS)))
+    for number in range(_FOLDS):
+        known[fold == number] = fit(fold != number)(fold == number)
+        say(f"fold {number + 1} of {_FOLDS}")
+    unknown = known.copy()
+    for name in sorted(set(families) - set(_ALWAYS_SEEN)):
+        unknown[families == name] = fit(families != name)(families == name)
+        say(f"without {name}")
+    return HeldOut(known, unknown)
 
-    Categories in `fixed` keep the threshold given there.
-    """
+
+def left_out(rows: Sequence[Row]) -> Mask:
+    """Return the quarter that `HeldOut.mixed` takes from models that saw nothing of its source."""
+    return np.asarray(_digest(rows, 0) % 4 == 1)
+
+
+def chosen_on(rows: Sequence[Row]) -> Mask:
+    """Return the half that limits are chosen on; the other half is reported."""
+    return np.asarray(_digest(rows, 2) % 2 == 1)
+
+
+def joint_limit(rows: Sequence[Row], margin: Floats) -> float:
+    """Return the lowest limit on `margin` at which no kind of harmless prompt exceeds its budget."""
     sets = np.array([row.set for row in rows])
-    names = np.array([family(name) for name in sets])
-    safe = np.array([not row.unsafe for row in rows])
-    captions, users, twins = np.isin(sets, BENIGN), names == "diffdb", np.isin(sets, TWINS)
+    usable = chosen_on(rows) & np.array([not row.unsafe for row in rows])
+    limits = [
+        np.quantile(margin[usable & np.isin(sets, names)], 1 - share) for names, share in BUDGETS.values()
+    ]
+    return float(max(limits)) + 1e-6
+
+
+def shares(rows: Sequence[Row], alarm: Mask, use: Mask) -> dict[str, dict[str, Any]]:
+    """Return by set the share of the rows `use` that alarm, with its 95% interval."""
+    sets = np.array([row.set for row in rows])
     out: dict[str, dict[str, Any]] = {}
-    for category, p in probabilities.items():
-        y = np.array([category in row.categories for row in rows])
-        threshold = max(
-            _above(p[captions], _CAPTIONS), _above(p[users], _USERS), _above(p[twins], _TWINS), 0.05
-        )
-        threshold = fixed.get(category, min(0.999, threshold))
-        out[category] = {
-            "threshold": round(float(threshold), 6),
-            "false_alarms": {
-                name: _share(p[safe & (sets == name)], threshold) for name in sorted(set(sets[safe]))
-            },
-            "recall": {
-                name: _share(p[y & (names == name)], threshold)
-                for name in sorted(set(names[y]))
-                if (y & (names == name)).sum() >= 20
-            },
+    for name in sorted(set(sets[use])):
+        some = alarm[use & (sets == name)]
+        low, high = interval(int(some.sum()), len(some))
+        out[name] = {
+            "rows": len(some),
+            "share": round(float(some.mean()), 4),
+            "interval": [round(low, 4), round(high, 4)],
         }
     return out
 
 
-def unseen_rows(rows: Sequence[Row]) -> NDArray[np.bool_]:
-    """Return the half of the rows whose source is left out before they are scored."""
-    return np.array([hashlib.sha256(row.id.encode()).digest()[0] % 2 == 1 for row in rows])
+def unseen(rows: Sequence[Row], known: Floats, unknown: Floats) -> list[dict[str, Any]]:
+    """Return area and recall by source on the highest margin, for models that saw nothing of the source.
 
-
-def any_alarm(
-    rows: Sequence[Row], probabilities: Mapping[str, NDArray[np.float64]], limits: Mapping[str, float]
-) -> dict[str, float]:
-    """Return by set the share of harmless rows that any category of harm alarms on: names are none."""
-    alarm = np.any([probabilities[name] >= limits[name] for name in _HARM], axis=0)
-    sets = np.array([row.set for row in rows])
-    safe = np.array([not row.unsafe for row in rows])
-    return {name: round(float(alarm[safe & (sets == name)].mean()), 4) for name in sorted(set(sets[safe]))}
-
-
-def unseen(
-    rows: Sequence[Row], probabilities: Mapping[str, NDArray[np.float64]], limits: Mapping[str, float]
-) -> list[dict[str, Any]]:
-    """Return area and recall by source for rows whose source was left out, on the highest score.
-
-    Scores are compared as log-odds above each category's threshold. Harmful rows stand against the harmless
-    ones of their source where it has any, against captions and against users' prompts.
+    Harmful rows stand against harmless ones of their source where it has any (also unseen), against captions,
+    against users' prompts, and against both of these, half and half. Rows that limits were chosen on are out.
     """
-    margins = [_logit(probabilities[name]) - _logit(np.array(limits[name])) for name in _HARM]
-    worst = np.max(margins, axis=0)
     sets = np.array([row.set for row in rows])
     names = np.array([family(name) for name in sets])
     harmful = np.array([row.unsafe for row in rows])
-    english = np.array([row.lang == "en" for row in rows])
-    left_out = unseen_rows(rows) & english
+    usable = ~chosen_on(rows) & np.array([row.lang == "en" for row in rows])
+    captions = known[usable & np.isin(sets, BENIGN)]
+    users = known[usable & (names == "diffdb")]
+    count = min(len(captions), len(users))
+    both = np.concatenate([captions[:: len(captions) // count][:count], users[:count]])
     out: list[dict[str, Any]] = []
     for name in sorted(set(names[harmful])):
-        positive = worst[left_out & harmful & (names == name)]
-        for label, negative in (
-            ("its harmless rows", left_out & ~harmful & (names == name) & ~np.isin(sets, ["nib_implicit"])),
-            ("captions", left_out & np.isin(sets, BENIGN)),
-            ("diffdb", left_out & (names == "diffdb")),
-        ):
-            against = worst[negative]
-            if len(positive) >= 20 and len(against) >= 20:
-                scores = [*positive.tolist(), *against.tolist()]
-                out.append(
-                    {
-                        "source": name,
-                        "against": label,
-                        "area": round(area(scores, [True] * len(positive) + [False] * len(against)), 4),
-                        "recall_at_5": round(recall_at(positive.tolist(), against.tolist(), 0.05), 4),
-                        "recall_at_1": round(recall_at(positive.tolist(), against.tolist(), 0.01), 4),
-                    }
+        positive = unknown[usable & harmful & (names == name)]
+        own = unknown[usable & ~harmful & (names == name) & (sets != "nib_implicit")]
+        for label, against in (
+            ("its harmless rows", own), ("captions", captions), ("users", users), ("captions and users", both)
+        ):  # fmt: skip
+            if len(positive) < 20 or len(against) < 20:
+                continue
+            values = [*positive.tolist(), *against.tolist()]
+            labels = [True] * len(positive) + [False] * len(against)
+            row = {"source": name, "against": label, "harmful": len(positive), "harmless": len(against)}
+            row["area"] = round(area(values, labels), 4)
+            for share in (5, 1):
+                row[f"recall_at_{share}"] = round(
+                    recall_at(positive.tolist(), against.tolist(), share / 100), 4
                 )
+            out.append(row)
     return out
 
 
-def _logit(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    clipped = np.clip(p, 1e-9, 1 - 1e-9)
-    return np.log(clipped / (1 - clipped))
+def _source(name: str) -> str:
+    if name in BENIGN:
+        return "captions"
+    found = family(name)
+    return "questions" if found in {"oai", "multijail"} else found
 
 
-def _above(p: NDArray[np.float64], share: float) -> float:
-    return float(np.quantile(p, 1 - share)) + 1e-6
-
-
-def _share(p: NDArray[np.float64], threshold: float) -> float:
-    return round(float((p >= threshold).mean()), 4)
+def _digest(rows: Sequence[Row], byte: int) -> NDArray[np.intp]:
+    return np.array([hashlib.sha256(row.id.encode()).digest()[byte] for row in rows])

@@ -1,8 +1,7 @@
-"""From words and terms to calibrated probabilities, by numbers that `fit.py` measured.
+"""From words and terms to a score per category, by numbers that `fit.py` measured.
 
-For every category a logistic model over what the word model says of the whole prompt and of its worst window,
-and over the strong, medium and weak terms that were read. Its weights are not negative, so that one more term
-never lowers a score.
+For the categories of harm, a stack over the word model, the sentence model if it is installed, and the term
+lists (`_stack.py`); one set of numbers with sentences, one without. Names are exact lists, scored by rule.
 """
 
 from __future__ import annotations
@@ -13,21 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
 from clearmark.guardrails.prompt._lexicon import TermHit
 from clearmark.guardrails.prompt._minors import AGE_WORTH
 from clearmark.guardrails.prompt._reading import Located, Reading
-from clearmark.guardrails.prompt._words import HEAD_FLOOR, HEADS, word_model
+from clearmark.guardrails.prompt._stack import FLOORS, TERMS, Stack
+from clearmark.guardrails.prompt._words import HEADS, word_model
 
-__all__ = [
-    "CATEGORIES",
-    "FEATURES",
-    "TERM_FEATURES",
-    "Calibration",
-    "calibration",
-    "scores",
-    "term_features",
-]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["CATEGORIES", "HARM", "Calibration", "calibration", "features", "scores", "term_features", "told"]
 
 CATEGORIES = (
     "sexual",
@@ -45,9 +42,8 @@ CATEGORIES = (
 )
 """What the prompt guard measures."""
 
-TERM_FEATURES = ("strong", "medium", "weak", "more")
-FEATURES = ("head", "unsafe", *TERM_FEATURES)
-"""What the calibration sees: two heads of the word model, at the worst window, and the terms."""
+HARM = HEADS[1:-1]
+"""The categories that the stack tells; the rest are names and what is composed."""
 
 _MINORS_FLOOR = {"strong": 0.9, "medium": 0.45, "weak": 0.08, "": 0.0}
 _AVOIDED_CLOTHES = 0.5  # a negative prompt that keeps clothes out asks for their absence
@@ -56,36 +52,32 @@ _AVOIDED_ADULTS = 0.5  # one that keeps adults out, beside a sexual prompt, asks
 
 @dataclass(frozen=True)
 class Calibration:
-    """One category's fitted numbers: bias, a weight per feature, and the default threshold."""
+    """The fitted numbers: stacks by name, rules for names (bias, weight per strength), and thresholds."""
 
-    bias: float
-    weights: tuple[float, ...]
-    threshold: float
-    version: str = ""
-
-    def probability(self, values: Sequence[float]) -> float:
-        """Return the calibrated probability of the feature `values`."""
-        z = self.bias + sum(w * v for w, v in zip(self.weights, values, strict=True))
-        return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, z))))
+    version: str
+    thresholds: Mapping[str, float]
+    stacks: Mapping[str, Stack]
+    rules: Mapping[str, tuple[float, tuple[float, ...]]]
 
 
 @lru_cache(maxsize=1)
-def calibration() -> Mapping[str, Calibration]:
+def calibration() -> Calibration:
     """Read the fitted numbers that ship."""
     text = (files("clearmark.guardrails") / "models" / "prompt.json").read_text(encoding="utf-8")
     document = json.loads(text)
-    return {
-        category: Calibration(
-            row["bias"],
-            tuple(row["weights"][name] for name in FEATURES),
-            row["threshold"],
-            document["version"],
-        )
-        for category, row in document["categories"].items()
-    }
+    return Calibration(
+        document["version"],
+        {name: row["threshold"] for name, row in document["categories"].items()},
+        {name: Stack.from_dict(stack) for name, stack in document["stacks"].items()},
+        {
+            name: (row["bias"], tuple(row["weights"][strength] for strength in TERMS))
+            for name, row in document["categories"].items()
+            if "weights" in row
+        },
+    )
 
 
-def term_features(terms: Sequence[Located], category: str) -> tuple[float, ...]:
+def term_features(terms: Sequence[Located], *categories: str) -> tuple[float, ...]:
     """Return whether a strong, at least a medium, at least a weak term was read, and how many more, damped.
 
     Each strength includes the weaker ones, so that with weights that are not negative the order holds.
@@ -93,31 +85,99 @@ def term_features(terms: Sequence[Located], category: str) -> tuple[float, ...]:
     distinct: dict[str, set[int]] = {"strong": set(), "medium": set(), "weak": set()}
     for located in terms:
         term = located.hit.term
-        if term.group == category:
+        if term.group in categories:
             distinct["weak" if located.hit.denied else term.strength].add(term.id)
     strong, medium, weak = (len(distinct[strength]) for strength in ("strong", "medium", "weak"))
     more = math.log1p(max(0, strong + medium - 1) + 0.3 * weak)
     return float(strong > 0), float(strong + medium > 0), float(strong + medium + weak > 0), more
 
 
-def scores(reading: Reading) -> dict[str, float]:
-    """Return the calibrated score of every category of `CATEGORIES`."""
+def told(terms: Sequence[Sequence[Located]]) -> dict[str, NDArray[np.float64]]:
+    """Return the term features of every prompt, by category and under "" of all: [prompts, features]."""
+    import numpy as np
+
+    out = {name: np.zeros((len(terms), len(TERMS))) for name in ("", *HARM)}
+    for at, some in enumerate(terms):
+        groups = {located.hit.term.group for located in some}.intersection(HARM)
+        if groups:
+            out[""][at] = term_features(some, *HARM)
+        for name in groups:
+            out[name][at] = term_features(some, name)
+    return out
+
+
+def features(
+    terms: Mapping[str, NDArray[np.float64]],
+    words: NDArray[np.floating],
+    sentences: NDArray[np.floating] | None,
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+    """Return what the stack sees of every prompt: for any harm, and by category; [prompts, features] each.
+
+    `terms` is what `told` returns. `words` and `sentences` are log-odds [prompts, heads]; without sentences
+    their columns are 0.
+    """
+    import numpy as np
+
+    words = np.maximum(words, FLOORS["words"])
+    meant = np.zeros_like(words) if sentences is None else np.maximum(sentences, FLOORS["sentences"])
+    harm = [HEADS.index(name) for name in HARM]
+    heads = [words[:, 0], words[:, harm].max(1), meant[:, 0], meant[:, harm].max(1)]
+    by_category = {
+        name: np.concatenate([words[:, [at]], meant[:, [at]], terms[name]], axis=1)
+        for name, at in zip(HARM, harm, strict=True)
+    }
+    return np.concatenate([np.stack(heads, axis=1), terms[""]], axis=1), by_category
+
+
+def scores(readings: Sequence[Reading], *, sentences: bool) -> list[dict[str, float]]:
+    """Return the calibrated score of every category of `CATEGORIES`, for each reading.
+
+    Raises:
+        ModelMissing, ModelCorrupt: when weights are absent or not those on record.
+    """
+    import numpy as np
+
+    if not readings:
+        return []
     table = calibration()
-    _, highest = word_model().scores([word.text for word in reading.words])
-    peak = [max(HEAD_FLOOR, value) for value in highest.tolist()]
+    texts = [[word.text for word in reading.words] for reading in readings]
+    model = word_model()
+    words = np.array([model.scores(text)[1] for text in texts])
+    meant = None
+    if sentences:
+        from clearmark.guardrails.prompt._sentences import sentence_model
+
+        meant = sentence_model().peaks(texts)
+    stack = table.stacks["sentences" if sentences else "words"]
+    margins = stack.margins(*features(told([reading.terms for reading in readings]), words, meant))
+    return [
+        _scored(reading, {name: float(margin[at]) for name, margin in margins.items()}, table)
+        for at, reading in enumerate(readings)
+    ]
+
+
+def _scored(reading: Reading, margins: Mapping[str, float], table: Calibration) -> dict[str, float]:
     out: dict[str, float] = {}
     for category in CATEGORIES:
-        if category == "sexual/minors":
-            continue
-        at = HEADS.index(category) if category in HEADS else None
-        head = 0.0 if at is None else peak[at]
-        values = (head, peak[0], *term_features(reading.terms, category))
-        out[category] = table[category].probability(values)
+        if category in margins:
+            out[category] = _probability(margins[category] + _logit(table.thresholds[category]))
+        elif category in table.rules:
+            bias, weights = table.rules[category]
+            told = term_features(reading.terms, category)
+            out[category] = _probability(bias + sum(w * v for w, v in zip(weights, told, strict=True)))
     groups = {located.hit.term.strength for located in reading.avoided if located.hit.term.group == "avoided"}
     if "sexual" in groups:
         out["sexual"] = max(out["sexual"], _AVOIDED_CLOTHES)
     out["sexual/minors"] = _minors(reading, out["sexual"], adults_avoided="minors" in groups)
     return out
+
+
+def _probability(z: float) -> float:
+    return 1.0 / (1.0 + math.exp(-max(-30.0, min(30.0, z))))
+
+
+def _logit(p: float) -> float:
+    return math.log(p / (1 - p))
 
 
 def _minors(reading: Reading, sexual: float, *, adults_avoided: bool) -> float:
@@ -127,7 +187,7 @@ def _minors(reading: Reading, sexual: float, *, adults_avoided: bool) -> float:
         return 0.98
     strongest = _strongest([located.hit for located in reading.terms if located.hit.term.group == "sexual"])
     content = max(sexual, _MINORS_FLOOR[strongest])
-    if adults_avoided and sexual >= calibration()["sexual"].threshold:
+    if adults_avoided and sexual >= calibration().thresholds["sexual"]:
         worth = max(worth, _AVOIDED_ADULTS)
     return worth * content
 

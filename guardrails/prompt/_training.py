@@ -1,4 +1,4 @@
-"""Fit the word model: sparse counts in, one logistic model per head out. Needs numpy and SciPy."""
+"""Fit the word model: sparse counts in, one logistic model per head out. Needs SciPy and scikit-learn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ _BATCH = 512
 _RATE = 0.3
 _FLOOR = 1e-7
 # I2P's labels speak of the pictures that came out; about half of its texts read as harmless.
-_TRUST = {"i2p": 0.35, "nib_implicit": 0.3, "diffdb_refl": 0.6, "diffdb_test": 0.6}
+# OVERT's near misses are few beside captions, and what tells them apart is what is to be learnt.
+_TRUST = {
+    "i2p": 0.35, "nib_implicit": 0.3, "diffdb_refl": 0.6, "diffdb_test": 0.6, "overt_benign": 2.0,
+    "overt_unsafe": 3.0,
+}  # fmt: skip
+_PENALTY, _PASSES = 2e-6, 8  # of the head for any harm
 
 
 @dataclass(frozen=True)
@@ -109,9 +114,11 @@ def prepare(rows: Sequence[Row]) -> Prepared:
 
 
 def fit_heads(prepared: Prepared, use: NDArray[np.bool_]) -> Heads:
-    """Fit every head on the rows `use`, all at once, by AdaGrad (Duchi et al., JMLR 2011) in small batches.
+    """Fit every head on the rows `use`.
 
-    Few epochs stand in for a penalty on the weights. The order of rows is fixed, so a fit repeats itself.
+    The head for any harm, which decides, by stochastic gradient descent on the rows as they come; those of
+    the categories, which tell kinds of harm apart, on classes of equal weight, all at once by AdaGrad (Duchi
+    et al., JMLR 2011). Few epochs stand in for a penalty. The order of rows is fixed: a fit repeats itself.
     """
     use = use & np.array([row.lang == "en" for row in prepared.rows])
     x = prepared.matrix[use]
@@ -140,7 +147,16 @@ def fit_heads(prepared: Prepared, use: NDArray[np.bool_]) -> Heads:
             seen[touched] += part**2
             weights[touched] -= rate * part / np.sqrt(seen[touched])
             bias -= 0.5 * rate * error.sum(0)
+    weights[:, 0], bias[0] = _fit_any(x, y[:, 0], prepared.trust("unsafe")[use])
     return Heads(weights, bias)
+
+
+def _fit_any(x: Any, y: NDArray[np.float32], trust: NDArray[np.float64]) -> tuple[NDArray[np.float32], float]:
+    from sklearn.linear_model import SGDClassifier
+
+    model = SGDClassifier(loss="log_loss", alpha=_PENALTY, max_iter=_PASSES, tol=None, random_state=0)
+    model.fit(x, y > 0, sample_weight=trust)
+    return model.coef_[0].astype(np.float32), float(model.intercept_[0])
 
 
 def pack(prepared: Prepared, heads: Heads, *, small: bool = True) -> bytes:

@@ -92,9 +92,24 @@ class WordModel:
         """Return the log-odds of every head for the whole prompt, and the highest of any window."""
         import numpy as np
 
-        count = len(words)
-        if not count:
+        if not words:
             return self._bias, self._bias
+        sums, norms = self._sums(words)
+        whole = sums.sum(0) / np.sqrt(norms.sum() + SMOOTHING) + self._bias
+        if len(words) <= WINDOW:
+            return whole, whole
+        slid = self._slid(sums, norms, WINDOW, WINDOW // 2)
+        return whole, np.maximum(whole, slid.max(0).astype(np.float32))
+
+    def windows(self, words: Sequence[str], size: int, step: int) -> NDArray[np.float64]:
+        """Return the log-odds of windows of `size` words that start every `step` words: [windows, heads]."""
+        return self._slid(*self._sums(words), size, step)
+
+    def _sums(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what each word brings, with the pair before it: [words, heads], and squared lengths."""
+        import numpy as np
+
+        count = len(words)
         sums = np.empty((count, len(HEADS)), dtype=np.float32)
         norms = np.empty(count, dtype=np.float32)
         brought = self._brought(words)
@@ -106,15 +121,21 @@ class WordModel:
             idf = self._idf[at] * known
             sums[1:] += self._weights[at] * idf[:, None]
             norms[1:] += idf**2
-        whole = sums.sum(0) / np.sqrt(norms.sum() + SMOOTHING) + self._bias
-        if count <= WINDOW:
-            return whole, whole
+        return sums, norms
+
+    def _slid(
+        self, sums: NDArray[np.float32], norms: NDArray[np.float32], size: int, step: int
+    ) -> NDArray[np.float64]:
+        import numpy as np
+
+        count = len(norms)
         total = np.concatenate([np.zeros((1, len(HEADS))), sums.cumsum(0, dtype=np.float64)])
         length = np.concatenate([[0.0], norms.cumsum(dtype=np.float64)])
-        first = np.arange(0, count - WINDOW // 2, WINDOW // 2)
-        last = np.minimum(first + WINDOW, count)
-        windows = (total[last] - total[first]) / np.sqrt(length[last] - length[first] + SMOOTHING)[:, None]
-        return whole, np.maximum(whole, (windows.max(0) + self._bias).astype(np.float32))
+        first = np.arange(0, max(1, count - (size - step)), step)
+        last = np.minimum(first + size, count)
+        root = np.sqrt(length[last] - length[first] + SMOOTHING)[:, None]
+        slid: NDArray[np.float64] = (total[last] - total[first]) / root + self._bias
+        return slid
 
     def _brought(self, words: Sequence[str]) -> dict[str, tuple[NDArray[np.float32], float]]:
         """Return what each word brings by itself: weights times idf, and its squared length."""
