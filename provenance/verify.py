@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     Extract = Callable[[Pixels], Sequence[Found]]
     ByContent = Callable[[bytes], Sequence[KeptManifest]]
-    InNoise = Callable[[Image, Sequence[str], Sequence[str]], Sequence[Found]]
+    Candidates = Callable[[], tuple[Sequence[str], Sequence[str]]]
+    InNoise = Callable[[Image, Candidates], Sequence[Found]]
 
 __all__ = ["Recovered", "Verification", "Verifier", "conclude"]
 
@@ -191,7 +192,8 @@ class Verifier:
     watermark reader (by default every codec of this installation). `repository` is where the manifest of a
     picture that lost its own is looked for: a `ManifestRepository`, or a `ResolutionClient` of somebody's.
     `in_noise` looks for marks in the noise that a picture was made from, where its pixels hold none: it is
-    given the picture, the mark ids that its other layers or its looks suggest, and others on record.
+    given the picture, and what returns the mark ids that its other layers or its looks suggest, and others on
+    record.
     `by_content` asks a service that reads marks which are not read here; it is sent the file, when all else
     led nowhere. `ask_revocation` is as for `CredentialReader`.
 
@@ -267,13 +269,16 @@ class Verifier:
     def _noise_marks(self, read: Verification, picture: Image) -> tuple[Found, ...]:
         if self._in_noise is None or min(picture.size) < MIN_SIDE:
             return ()
+        return tuple(self._in_noise(picture, lambda: self._candidates(read)))
+
+    def _candidates(self, read: Verification) -> tuple[list[str], list[str]]:
+        """Return the mark ids that a picture's other layers or looks suggest, and others on record."""
         named = dict.fromkeys(read.mark_ids)
-        others: Sequence[str] = ()
-        if self._repository is not None:
-            alike = self._repository.find(read.fingerprint, max_distance=_ALIKE, limit=_MOST_ALIKE)
-            named |= dict.fromkeys(kept.mark_id for kept in alike if is_mark_id(kept.mark_id))
-            others = [one for one in self._repository.newest(_MOST_OTHERS) if one not in named]
-        return tuple(self._in_noise(picture, list(named), others))
+        if self._repository is None:
+            return list(named), []
+        alike = self._repository.find(read.fingerprint, max_distance=_ALIKE, limit=_MOST_ALIKE)
+        named |= dict.fromkeys(kept.mark_id for kept in alike if is_mark_id(kept.mark_id))
+        return list(named), [one for one in self._repository.newest(_MOST_OTHERS) if one not in named]
 
     def _with_recovered(self, found: Verification, data: bytes) -> Verification:
         """Look for the stored manifest of a picture that has none of its own, or a broken one."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from clearmark.generation import LatentGenerator, Noise
     from clearmark.provenance.watermark import Found
+    from clearmark.provenance.watermark.latent import Identified
 
 __all__ = ["LatentMarker", "LatentReader", "models_on_record"]
 
@@ -82,37 +83,53 @@ class LatentMarker:
 class LatentReader:
     """Looks for marks in the noise of pictures, with each of some models run backwards.
 
-    `models` are generators or what `generation.create` makes them from; they are loaded at the first picture.
-    A model that cannot be loaded here is left out: its marks are then not found, which proves nothing.
+    `models` are generators or what `generation.create` makes them from; those of the file `record` are taken
+    as well. They are loaded at the first picture. A model that cannot be loaded here is left out: its marks
+    are then not found, which proves nothing.
     """
 
-    def __init__(self, key: bytes, models: Sequence[str | LatentGenerator]) -> None:
+    def __init__(
+        self, key: bytes, models: Sequence[str | LatentGenerator] = (), *, record: Path | None = None
+    ) -> None:
         self._key = key
+        self._record = record
+        self._seen: set[str] = set()
         self._models: list[str | LatentGenerator] = list(models)
 
-    def __call__(self, picture: Image, named: Sequence[str], others: Sequence[str]) -> Sequence[Found]:
-        """Return the mark of `picture`, if it is one of `named`, or else of `others`.
+    def __call__(
+        self, picture: Image, candidates: Callable[[], tuple[Sequence[str], Sequence[str]]]
+    ) -> Sequence[Found]:
+        """Return the mark of `picture`, if it is one of the first `candidates`, or else of the second.
 
-        A picture without a mark is called marked once in a million at most, both steps together.
+        They are asked for only where there is a model to look with. A picture without a mark is called marked
+        once in a million at most, both steps together.
         """
         from clearmark.provenance.watermark import Found
         from clearmark.provenance.watermark.latent import CODEC, FALSE_ALARMS
 
-        for ids in (named, others):
-            found = self.identify(picture, ids, false_alarms=FALSE_ALARMS / 2)
+        estimates = self.estimates(picture)
+        for ids in candidates() if estimates else ():
+            found = self._identify(estimates, ids, FALSE_ALARMS / 2)
             if found is not None:
                 return [Found(codec=CODEC, mark_id=found.mark_id, confidence=found.confidence)]
         return ()
 
-    def identify(self, picture: Image, mark_ids: Sequence[str], *, false_alarms: float | None = None) -> Any:
-        """Return the `Identified` of one of `mark_ids`, or None."""
-        from clearmark.provenance.watermark.latent import FALSE_ALARMS, LatentWatermark
+    def identify(self, picture: Image, mark_ids: Sequence[str]) -> Identified | None:
+        """Return which of `mark_ids` the picture holds, or None; a false answer comes once in a million."""
+        from clearmark.provenance.watermark.latent import FALSE_ALARMS
 
-        if not mark_ids:
-            return None
-        estimates = self.estimates(picture)
+        return self._identify(self.estimates(picture), mark_ids, FALSE_ALARMS) if mark_ids else None
+
+    def _identify(
+        self,
+        estimates: Sequence[Sequence[npt.NDArray[np.float32]]],
+        mark_ids: Sequence[str],
+        false_alarms: float,
+    ) -> Identified | None:
+        from clearmark.provenance.watermark.latent import LatentWatermark
+
         # Every model and every size has its part of the budget.
-        budget = (FALSE_ALARMS if false_alarms is None else false_alarms) / max(1, sum(map(len, estimates)))
+        budget = false_alarms / max(1, sum(map(len, estimates)))
         found = [
             LatentWatermark(noises[0].shape, self._key).identify(
                 noises, mark_ids, false_alarms=budget * len(noises)
@@ -139,6 +156,10 @@ class LatentReader:
     def _loaded(self) -> list[LatentGenerator]:
         from clearmark.generation import create
 
+        if self._record is not None:  # it may have grown since
+            new = [one for one in models_on_record(self._record) if one not in self._seen]
+            self._seen.update(new)
+            self._models += new
         out: list[LatentGenerator] = []
         for place, named in enumerate(self._models):
             with contextlib.suppress(Error):

@@ -128,11 +128,10 @@ class Inspector:
 
 
 def _in_noise(home: Home) -> LatentReader | None:
-    """Return what looks for marks in the noise, where models are on record that made such pictures."""
-    from clearmark.sdk.latent import LatentReader, models_on_record
+    """Return what looks for marks in the noise, with the models on record that made such pictures."""
+    from clearmark.sdk.latent import LatentReader
 
-    models = models_on_record(home.latent_models) if home.exists else ()
-    return LatentReader(home.watermark_key, models) if models else None
+    return LatentReader(home.watermark_key, record=home.latent_models) if home.exists else None
 
 
 def _look_up(ledger: Ledger, verification: Verification) -> dict[str, Any]:
