@@ -65,9 +65,9 @@ reference-model: $(STAMP) ## train the model that ships from the Debian packages
 	CLEARMARK_HOME=out/reference $(BIN)/clearmark data summary openclipart --model out/reference/facts.json \
 		--out out/reference/documents
 
-guards: $(STAMP) ## refit the prompt guards from labelled prompts: make guards DATA=rows.jsonl.gz
-	for step in words model sentences calibrate card; do \
-		$(BIN)/python -m clearmark.guardrails.prompt.fit $$step --data $(DATA) || exit 1; done
+guards: $(STAMP) ## refit the guards: make guards DATA=rows.jsonl.gz; the lists, too, with FIT="--icons D --index D ..."
+	$(BIN)/python -m clearmark.guardrails.fit_all --data $(DATA) \
+		$(or $(FIT),--only words prompts sentences calibration card characters)
 
 unit: $(STAMP) ## the quick tests alone
 	$(BIN)/pytest -q tests/unit tests/contract
