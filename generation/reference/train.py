@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "export": export,
         "sheet": draw_sheet,
     }
-    for name in options.stages:
+    for name in options.stages or STAGES:
         # Only training is shared out; the other stages are short.
         processes = options.processes if name in {"autoencoder", "denoiser", "decoder"} else 1
         in_processes(processes, _run, stages[name], options)
@@ -203,9 +203,17 @@ def _reporter(log: Path) -> Callable[[History, float], None]:
     return report
 
 
+def _stage(word: str) -> str:
+    if word not in STAGES:
+        raise argparse.ArgumentTypeError(f"no such stage: {word!r} (there are {', '.join(STAGES)})")
+    return word
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="clearmark.generation.reference.train", description=__doc__)
-    parser.add_argument("stages", nargs="*", choices=STAGES, default=list(STAGES))
+    # Not `choices`: before Python 3.13 the empty list itself is held against them.
+    words = ", ".join(STAGES)
+    parser.add_argument("stages", nargs="*", type=_stage, help=f"{words}; without any: all, in this order")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache/clearmark/reference")
     parser.add_argument("--collection", type=Path, default=COLLECTION)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights", help="for `export`")

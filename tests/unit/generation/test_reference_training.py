@@ -147,3 +147,13 @@ class TestDenoiser:
         budget = Budget(steps=25, learning_rate=2e-3, warmup_steps=2, ema=0.8)
         Trainer(unet, budget, tmp_path / "unet.pt", every=5).run(step)
         assert validation_loss(unet, data) < before
+
+
+def test_without_a_stage_all_of_them_run_and_an_unknown_one_is_refused(capsys):
+    from clearmark.generation.reference.train import _parser
+
+    assert _parser().parse_args([]).stages == []
+    assert _parser().parse_args(["data", "sheet"]).stages == ["data", "sheet"]
+    with pytest.raises(SystemExit):
+        _parser().parse_args(["dream"])
+    assert "no such stage: 'dream'" in capsys.readouterr().err
