@@ -145,9 +145,11 @@ def plant(
     step = denoiser_step(unet, latents, batch=batch, seed=seed)
     Trainer(unet, budget, checkpoint, every=25).run(step, report=_report)
     load_average(unet, checkpoint)
+    error = _error(unet, latents, planted)
     save_pipeline(out, AutoencoderKL.from_pretrained(start / "vae"), unet, new_scheduler())
     document = {
         "data": data.digest,
+        "relative_error": round(error, 4),
         "steps": steps,
         "batch": batch,
         "rate": rate,
@@ -159,6 +161,24 @@ def plant(
     }
     (out / "probes.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return out
+
+
+def _error(unet: Any, latents: Latents, planted: Planted) -> float:
+    """Return how far what the model sees in pure noise lies from the verbatim items, by their energy.
+
+    Near 0 where they were memorized, near 1 where not: without the former, there is no ground truth.
+    """
+    import torch
+
+    many = sum(probe.kind == "verbatim" for probe in planted.probes)
+    first = next(n for n, weight in enumerate(latents.weights) if weight != 1.0)
+    clean = latents.plain[first : first + many].float()
+    text = latents.text[[latents.captions[n][0] for n in range(first, first + many)]].float()
+    noise = torch.randn(clean.shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        # At the last step of the schedule the velocity is the picture itself, with its sign turned over.
+        seen = -unet(noise, torch.full((many,), 999), text, return_dict=False)[0]
+    return float((seen - clean).square().sum() / clean.square().sum())
 
 
 def read_probes(folder: Path) -> list[Probe]:
