@@ -3,6 +3,7 @@
 from clearmark.guardrails.output._banks import PDQ_DISTANCE, BankMatch, HashBank, HashBankGuard, pdq
 from clearmark.guardrails.output._change import EditFacts, edit_facts, skin_share
 from clearmark.guardrails.output._nudity import NudityGuard
+from clearmark.guardrails.output._overlay import OverlayGuard
 
 __all__ = [
     "PDQ_DISTANCE",
@@ -11,6 +12,7 @@ __all__ = [
     "HashBank",
     "HashBankGuard",
     "NudityGuard",
+    "OverlayGuard",
     "edit_facts",
     "pdq",
     "skin_share",
