@@ -54,12 +54,19 @@ def reuse() -> dict[str, list[str]]:
     return {key: list(items) for key, items in document["pairs"].items()}
 
 
-def summary(head: Row, rows: Sequence[Row], *, fpr: float) -> dict[str, Any]:
-    """Return all figures at the query-FPR `fpr`."""
+def summary(head: Row, rows: Sequence[Row], *, fpr: float, across: bool = False) -> dict[str, Any]:
+    """Return all figures at the query-FPR `fpr`; `across` packages only where that is asked for."""
     known = reuse()
     negatives = [row for row in rows if not row["right"]]
     positives = [row for row in rows if row["right"]]
+    packages: Mapping[str, str] = head.get("packages", {})
+
+    def excused(row: Row) -> Sequence[str]:
+        some = list(known.get(row["key"], ()))
+        return some + [k for k, package in packages.items() if package == row["package"]] if across else some
+
     out: dict[str, Any] = {
+        "across_packages": across,
         "indexed": len(head["indexed"]),
         "copies": len(positives),
         "transforms": len({row["transform"] for row in positives}),
@@ -72,7 +79,7 @@ def summary(head: Row, rows: Sequence[Row], *, fpr: float) -> dict[str, Any]:
         "stages": {},
     }
     for name in ["cascade", *head["stages"]]:
-        best = np.array([_best(row, name, known.get(row["key"], ())) for row in negatives])
+        best = np.array([_best(row, name, excused(row)) for row in negatives])
         threshold = _threshold(best, fpr)
         out["stages"][name] = _stage(name, positives, negatives, best, threshold)
     found = [row for row in positives if row.get("iou") is not None]
@@ -114,8 +121,9 @@ def _score(match: Row) -> float:
     return probability(match["evidence"])
 
 
-def _best(row: Row, stage: str, known: Sequence[str]) -> float:
-    """Return the highest likeness to any indexed picture that is not labelled as the one re-used."""
+def _best(row: Row, stage: str, excused: Sequence[str]) -> float:
+    """Return the highest likeness to any indexed picture that is not excused, as one that it does re-use."""
+    known = frozenset(excused)
     if stage == "cascade":
         return max((_score(m) for m in row["found"] if m["key"] not in known), default=0.0)
     return max((value for key, value in row["stages"][stage]["best"] if key not in known), default=0.0)

@@ -105,6 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--review", type=Path, help="draw the likeliest pairs of negatives here, to be judged by eye"
     )
     parser.add_argument("--plot", type=Path, help="where to draw the figures, as SVG")
+    parser.add_argument(
+        "--across",
+        action="store_true",
+        help="count no likeness within a package: icon themes and games draw many pictures from shared parts",
+    )
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
 
@@ -121,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     stream.write(json.dumps(row) + "\n")
                     stream.flush()
     head, rows = rows[0], rows[1:]
-    result = report.summary(head, rows, fpr=options.fpr)
+    result = report.summary(head, rows, fpr=options.fpr, across=options.across)
     if options.review:
         report.review(head, rows, options.data, options.purpose, options.review)
     if options.plot:

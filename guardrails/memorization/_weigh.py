@@ -26,6 +26,13 @@ _RIDGE = 2e-3
 _FREE = frozenset({"detail"})
 """Evidence that may speak either way."""
 
+_PRIOR = {"hash": 5.0, "cosine": 1.0, "both": 3.0, "plain": 3.0, "inliers": 3.0} | dict.fromkeys(
+    ("of_query", "of_item", "agreement", "correlation"), 1.0
+)
+"""What the weights lean towards where the rows say little: an exact copy without any key point is rare among
+them, and still one."""
+_PRIOR_BIAS = -6.0
+
 
 def read_evidence(
     path: Path, reuse: Mapping[str, Sequence[str]]
@@ -65,11 +72,13 @@ def fit_weights(positives: NDArray[np.float64], negatives: Sequence[NDArray[np.f
     def loss(free: Any, x: Any, sign: Any, weight: Any) -> tuple[float, Any]:
         z = sign * (x @ free[1:] + free[0])
         slope = -sign * weight / (1 + np.exp(np.clip(z, -500, 500)))
-        value = float((weight * np.logaddexp(0, -z)).sum()) + _RIDGE * float(free[1:] @ free[1:])
-        return value, np.concatenate([[slope.sum()], slope @ x + 2 * _RIDGE * free[1:]])
+        off = free - prior
+        value = float((weight * np.logaddexp(0, -z)).sum()) + _RIDGE * float(off @ off)
+        return value, np.concatenate([[slope.sum()], slope @ x]) + 2 * _RIDGE * off
 
     bounds = [(None, None), *((None, None) if name in _FREE else (0.0, None) for name in EVIDENCE)]
-    model = np.concatenate([[-4.0], np.ones(len(EVIDENCE))])
+    prior = np.array([_PRIOR_BIAS, *(_PRIOR.get(name, 0.0) for name in EVIDENCE)])
+    model = prior.copy()
     for _ in range(_ROUNDS):
         likeliest = np.stack([some[int((some @ model[1:]).argmax())] for some in negatives])
         x = np.concatenate([positives, likeliest])

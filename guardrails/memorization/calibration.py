@@ -67,8 +67,8 @@ def signals(
 def probability(evidence: Sequence[float]) -> float:
     """Return the probability that a picture with this evidence is a copy, by a logistic model.
 
-    The weights are set by hand, not fitted: read it as a ranking, and take the threshold of `calibrate` for
-    decisions.
+    The weights were fitted on 73 copies and 128 negatives (`fit weights`; docs/memorization.md): take the
+    threshold of `calibrate` for decisions.
     """
     bias, weights = _model()
     z = bias + sum(w * x for w, x in zip(weights, evidence, strict=True))
