@@ -15,7 +15,7 @@ from clearmark.policies._sources import profiles
 from clearmark.policies.boundaries import Witness, changed_inputs
 from clearmark.policies.diagnostics import Diagnostic, InvalidPolicy
 from clearmark.policies.differences import Change, diff
-from clearmark.policies.editing import promote, shadow
+from clearmark.policies.editing import promote, replace_file, shadow
 from clearmark.policies.explaining import explain, explain_record
 from clearmark.policies.holding import PolicyHolder, Reload
 from clearmark.policies.inputs import Inputs, Measurement, RequestFacts
@@ -58,6 +58,7 @@ __all__ = [
     "pin",
     "profiles",
     "promote",
+    "replace_file",
     "replay",
     "run_tests",
     "shadow",

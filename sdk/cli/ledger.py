@@ -16,7 +16,7 @@ from clearmark.sdk.cli import _ledger_keys as keys
 from clearmark.sdk.cli._console import command, emit, err, out, say, table
 from clearmark.sdk.cli._options import HomeOption, JsonOption
 
-__all__ = ["app", "open_for_reading"]
+__all__ = ["app", "open_for_reading", "record_read"]
 
 app = typer.Typer(no_args_is_help=True)
 app.command("export")(keeping.export)
@@ -85,7 +85,7 @@ def show(
             stored = list(deque(ledger.events(kind=kind), maxlen=limit))
         if stored:
             what = {"event": event, "request": request, "mark": mark, "kind": kind}
-            _record_read(ledger, what, by=keeping.operator(by), events=len(stored))
+            record_read(ledger, what, by=keeping.operator(by), events=len(stored))
     if not stored or stored[0] is None:
         raise LedgerError("no such event on record", hint="clearmark ledger show lists the latest")
     documents = [_document(item) for item in stored]
@@ -124,7 +124,8 @@ def _document(item: Any) -> dict[str, Any]:
     return {**{name: getattr(item, name) for name in kept}, "body": {}, "pruned": item.pruned}
 
 
-def _record_read(ledger: Any, what: dict[str, str | None], *, by: str, events: int) -> None:
+def record_read(ledger: Any, what: dict[str, str | None], *, by: str, events: int) -> None:
+    """Record that events were read, and why; say so where that cannot be done."""
     try:
         ledger.record_read(what, by=by, events=events)
     except (LedgerTampered, LedgerUnavailable) as error:
@@ -143,6 +144,7 @@ def prove(
     """Print the receipt of an event: a proof that a stranger checks with one small file."""
     with open_for_reading(home) as ledger:
         receipt = ledger.receipt(event)
+        record_read(ledger, {"for": "ledger prove", "event": event}, by=keeping.operator(None), events=1)
         key = ledger.verifier_key
     if out_file is not None:
         out_file.write_text(receipt.text)

@@ -11,11 +11,16 @@ import typer
 
 from clearmark.core.errors import UsageError
 from clearmark.sdk.cli._console import command, emit, err, out, say, table
+from clearmark.sdk.cli._ledger_keeping import ByOption, operator
 from clearmark.sdk.cli._options import HomeOption, JsonOption, PolicyOption
+from clearmark.sdk.home import Home
 
 __all__ = ["app"]
 
 app = typer.Typer(no_args_is_help=True)
+
+FileArgument = Annotated[Path, typer.Argument(help="A policy file.")]
+RuleArgument = Annotated[str, typer.Argument(help="The id of a rule that stands in the file.")]
 
 
 @app.command("lint")
@@ -143,7 +148,7 @@ def replay(
     from clearmark.policies import Policy
     from clearmark.policies import replay as run
 
-    result = run(Policy.load(policy), _recorded(home, since, until))
+    result = run(Policy.load(policy), _recorded(policy, home, since, until))
     if json_:
         emit(result.to_dict())
     else:
@@ -161,10 +166,11 @@ def explain(
 ) -> int:
     """Say in words why a decision on record came out as it did."""
     from clearmark.policies import Policy, explain_record
-    from clearmark.sdk.cli.ledger import open_for_reading
+    from clearmark.sdk.cli.ledger import open_for_reading, record_read
 
     with open_for_reading(home) as ledger:
         stored = ledger.get(event)
+        record_read(ledger, {"for": "policy explain", "event": event}, by=operator(None), events=1)
     text = explain_record(stored.body, Policy.load(policy))
     if json_:
         emit({"event_id": event, "seq": stored.seq, "explanation": text})
@@ -192,17 +198,81 @@ def pin(
     return 0
 
 
+@app.command("shadow")
+@command
+def shadow(
+    file: FileArgument,
+    rule: RuleArgument,
+    expires: Annotated[
+        dt.datetime,
+        typer.Option("--expires", formats=["%Y-%m-%d"], help="The day from which it is enforced again."),
+    ],
+    by: ByOption = None,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Let a rule decide nothing until a day, and only be on record; `replay` counts what it would do."""
+    from clearmark.sdk.policy_changes import shadow_rule
+
+    made = shadow_rule(Home.locate(home), file, rule, expires=expires.date(), by=operator(by))
+    return _changed(file, made, json_)
+
+
+@app.command("promote")
+@command
+def promote(
+    file: FileArgument,
+    rule: RuleArgument,
+    by: ByOption = None,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Put a rule that is in shadow or off into force."""
+    from clearmark.sdk.policy_changes import promote_rule
+
+    return _changed(file, promote_rule(Home.locate(home), file, rule, by=operator(by)), json_)
+
+
+@app.command("rollback")
+@command
+def rollback(
+    file: FileArgument,
+    to: Annotated[
+        str, typer.Option("--to", help="The digest of the policy; by default the one before.")
+    ] = "",
+    by: ByOption = None,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Give a policy file the text again that it had before `shadow`, `promote` or `rollback`."""
+    from clearmark.sdk.policy_changes import roll_back
+
+    return _changed(file, roll_back(Home.locate(home), file, by=operator(by), to=to), json_)
+
+
+def _changed(file: Path, made: Any, json_: bool) -> int:
+    if json_:
+        emit({"file": str(file), **made.ref.to_dict()})
+    else:
+        say(f"{file}: {made.ref.digest}, on record; a running Studio takes it when it next looks")
+    return 0
+
+
 def _recorded(
-    home: Path | None, since: dt.datetime | None, until: dt.datetime | None
+    policy: str, home: Path | None, since: dt.datetime | None, until: dt.datetime | None
 ) -> Iterator[Mapping[str, Any]]:
-    from clearmark.sdk.cli.ledger import open_for_reading
+    from clearmark.sdk.cli.ledger import open_for_reading, record_read
 
     if since is not None and until is not None and since >= until:
         raise UsageError("--from must be before --to")
+    count = 0
     with open_for_reading(home) as ledger:
         for kind in ("prompt.decided", "input.decided", "output.decided"):
             for stored in ledger.events(kind=kind, since=_micros(since), until=_micros(until)):
+                count += 1
                 yield stored.body
+        what = {"for": "policy replay", "policy": policy}
+        record_read(ledger, what, by=operator(None), events=count)
 
 
 def _micros(moment: dt.datetime | None) -> int | None:
