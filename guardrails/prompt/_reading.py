@@ -68,7 +68,8 @@ def read(prompt: str, negative_prompt: str = "") -> Reading:
             continue
         dense += sum(char.isalpha() for char in text.dense)
         wanted.extend(Located(hit, part.field) for hit in found if hit.term.group != "avoided")
-        words.extend(Word(word.text, word.start + shift, word.end + shift) for word in text.words)
+        moved = (Word(word.text, word.start + shift, word.end + shift) for word in text.words)
+        words.extend(moved if shift else text.words)
         changes.extend(
             Change(change.kind, change.start + shift, change.end + shift) for change in text.changes
         )

@@ -26,7 +26,7 @@ __all__ = ["MOST_WINDOWS", "WINDOW", "SentenceHeads", "SentenceModel", "sentence
 WINDOW = 24
 """Words in a window; windows start half a window apart."""
 
-MOST_WINDOWS = 4
+MOST_WINDOWS = 3
 
 _STEP = WINDOW // 2
 

@@ -31,18 +31,15 @@ def join_spelt(
     `places` are the words of `plain`. A part is its text and where in `plain` it stands.
     """
     out: list[tuple[int, int, list[Part]]] = []
-    first = 0
-    while first < len(places):
-        last = first
-        while (
-            last < len(places)
-            and places[last][1] - places[last][0] == 1
-            and (last == first or places[last][0] - places[last - 1][1] <= _FARTHEST)
-        ):
-            last += 1
-        if last - first >= _FEWEST and (parts := _spelt(plain, places[first:last], vocabulary, unleet)):
-            out.append((first, last, parts))
-        first = max(last, first + 1)
+    run: list[int] = []
+    singles = [at for at, (start, end) in enumerate(places) if end - start == 1]
+    for at in (*singles, -1):
+        if run and (at != run[-1] + 1 or places[at][0] - places[run[-1]][1] > _FARTHEST):
+            first, last = run[0], run[-1] + 1
+            if len(run) >= _FEWEST and (parts := _spelt(plain, places[first:last], vocabulary, unleet)):
+                out.append((first, last, parts))
+            run = []
+        run.append(at)
     return out
 
 
