@@ -118,9 +118,13 @@ class PostgresStore(Store):
 
     def lock(self, conn: Connection) -> None:
         """Take the advisory lock of this schema; it is given back when the transaction ends."""
-        conn.execute(text(f"SET LOCAL lock_timeout = {self._timeout_ms}"))
+        # One round trip: the timeout holds from the moment it is set, and the list is evaluated in its order.
         conn.execute(
-            text("SELECT pg_advisory_xact_lock(hashtextextended('clearmark ledger ' || current_schema(), 0))")
+            text(
+                "SELECT set_config('lock_timeout', :timeout, true), "
+                "pg_advisory_xact_lock(hashtextextended('clearmark ledger ' || current_schema(), 0))"
+            ),
+            {"timeout": f"{self._timeout_ms}ms"},
         )
 
     def write_options(self) -> dict[str, Any]:

@@ -180,8 +180,11 @@ class Writer:
     def _gather(self) -> None:
         """Give those time to come back who were in the last group, so that they share a commit again."""
         end = time.monotonic() + GATHER_S
-        while len(self._queue) < self._last // 2 and time.monotonic() < end:
+        here, idle = len(self._queue), 0
+        while here < self._last * 3 // 4 and idle < 6 and time.monotonic() < end:
             time.sleep(GATHER_S / 20)
+            idle = idle + 1 if len(self._queue) == here else 0
+            here = len(self._queue)
 
     def _hand_over(self) -> None:
         """Give the lead to the first thread that still waits; without one, the next to append takes it."""
