@@ -189,7 +189,9 @@ class PipelineRunner:
         with self._softened(job, seeds[0]), GuidanceProbe(pipeline, pictures=len(seeds)) as probe:
             pictures: list[Image] = pipeline(**options).images
         found = probe.traces()
-        traces = [trace.to_dict() for trace in found] if found else [None] * len(pictures)
+        traces: list[dict[str, Any] | None] = [None] * len(pictures)
+        if found:
+            traces = [trace.to_dict() for trace in found]
         if job.image is not None and job.mask is not None:
             # The decoder redraws everything a little; what is outside the mask was not to change.
             pictures = [_composite(made, job.image, job.mask) for made in pictures]
