@@ -27,7 +27,7 @@ class MemorizationGuard:
     """
 
     name = "memorization"
-    version = "1"
+    version = "2"
     stages = frozenset({Stage.OUTPUT})
     categories: tuple[str, ...] = ("memorization",)
 
