@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -256,9 +257,7 @@ class Blind:
 
     def _mark(self) -> Any:
         with redirect_stdout(sys.stderr):  # it advertises itself
-            from blind_watermark import WaterMark
-
-            return WaterMark(password_img=1, password_wm=1)
+            return import_module("blind_watermark").WaterMark(password_img=1, password_wm=1)
 
     def embed(self, pixels: Pixels) -> Embedded:
         """Return the marked picture, which the package does not check."""
