@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,7 +125,7 @@ def _document(item: Any) -> dict[str, Any]:
     return {**{name: getattr(item, name) for name in kept}, "body": {}, "pruned": item.pruned}
 
 
-def record_read(ledger: Any, what: dict[str, str | None], *, by: str, events: int) -> None:
+def record_read(ledger: Any, what: Mapping[str, str | None], *, by: str, events: int) -> None:
     """Record that events were read, and why; say so where that cannot be done."""
     try:
         ledger.record_read(what, by=by, events=events)
