@@ -12,6 +12,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ def fit_sentences(pieces: Pieces, labels: Floats, trust: Floats, use: NDArray[np
     often = np.bincount(owner, minlength=pieces.count)[owner]
     chosen = np.flatnonzero(use[owner])
     y = labels[owner[chosen]]
-    shared = trust[owner[chosen]] / np.sqrt(often[chosen])[:, None]
+    shared = (trust[owner[chosen]] / np.sqrt(often[chosen])[:, None]).astype(np.float32)
     weight = balanced(y, shared) * np.float32(_CATEGORIES)
     weight[:, 0] = shared[:, 0]
     return _network(pieces.embeddings[chosen] * _SCALE, y, weight)
@@ -120,7 +121,8 @@ def _network(x: Floats, y: Floats, weight: Floats) -> bytes:
     values[0] *= _SCALE  # whoever uses it has plain unit vectors
     out = io.BytesIO()
     names = ("inner", "inner_bias", "outer", "outer_bias")
-    np.savez_compressed(out, **{name: v.astype(np.float16) for name, v in zip(names, values, strict=True)})
+    arrays: dict[str, Any] = {name: v.astype(np.float16) for name, v in zip(names, values, strict=True)}
+    np.savez_compressed(out, **arrays)
     return out.getvalue()
 
 
