@@ -86,7 +86,7 @@ def _logistic(
         value = float((weight * (np.logaddexp(0, z) - y * z)).sum() + 1e-4 * (values[1:] ** 2).sum())
         return value, np.concatenate([[error.sum()], x.T @ error + 2e-4 * values[1:]])
 
-    present = np.asarray(x != 0).any(axis=0).tolist()
+    present = [bool(column.any()) for column in x.T]
     bounds: list[tuple[float | None, float | None]] = [(None, None)]
     for name, at in zip(names, present, strict=True):
         bounds.append((least.get(name, 0.0), None) if at else (0.0, 0.0))
