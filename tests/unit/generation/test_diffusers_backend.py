@@ -39,7 +39,9 @@ def test_values_that_the_request_leaves_open_stand_in_the_origin(generator):
     [[made]] = generator.generate([Request("a house")])
     assert made.origin.steps == 2
     assert made.origin.seed is not None
-    assert made.origin.parameters == {"width": 32, "height": 32}
+    assert set(made.origin.parameters) == {"width", "height", "guidance_trace"}
+    assert (made.origin.parameters["width"], made.origin.parameters["height"]) == (32, 32)
+    assert len(made.origin.parameters["guidance_trace"]["local"]) == 2
     [[again]] = generator.generate([Request("a house", seed=made.origin.seed)])
     assert again.data == made.data
 
