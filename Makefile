@@ -51,9 +51,15 @@ type: $(STAMP) ## mypy, strict
 floors: $(STAMP) ## which room may import which
 	$(BIN)/lint-imports
 
-reference-model: $(STAMP) ## train the model that ships from the Debian packages; goes on where it was cut off
+out/reference/.registered: | $(STAMP)
 	CLEARMARK_HOME=out/reference $(BIN)/clearmark data add openclipart
-	CLEARMARK_HOME=out/reference $(BIN)/clearmark data audit --json > out/reference/audit.jsonl
+	touch $@
+
+out/reference/audit.jsonl: out/reference/.registered
+	CLEARMARK_HOME=out/reference $(BIN)/clearmark data audit --json > $@.part
+	mv $@.part $@
+
+reference-model: $(STAMP) out/reference/audit.jsonl ## train the model that ships from the Debian packages; goes on where it was cut off
 	$(BIN)/python -m clearmark.generation.reference.train --denied out/reference/audit.jsonl \
 		--cache out/reference/cache --minutes $(MINUTES) --record $(TRAIN)
 	$(BIN)/clearmark bench recognition --data out/reference/cache/data --json \
