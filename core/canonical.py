@@ -104,5 +104,5 @@ def _is_plain(value: Any, depth: int) -> bool:
     if kinds <= _SCALARS:
         return True
     if kinds == {int}:
-        return min(items) >= -_MAX_INT and max(items) <= _MAX_INT
+        return bool(min(items) >= -_MAX_INT and max(items) <= _MAX_INT)
     return all(_is_plain(item, depth + 1) for item in items if type(item) not in _SCALARS)

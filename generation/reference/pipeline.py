@@ -67,6 +67,12 @@ def save_pipeline(
     unet.half().save_pretrained(folder / "unet", safe_serialization=True)
     scheduler.save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(_INDEX, indent=2) + "\n", encoding="utf-8")
+    for part in ("vae", "unet"):
+        # The library notes the folder that a model was read from: a path of the machine that trained it.
+        config = folder / part / "config.json"
+        body = json.loads(config.read_text(encoding="utf-8"))
+        body.pop("_name_or_path", None)
+        config.write_text(json.dumps(body, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     for weights in folder.rglob("*.safetensors"):
         # The writer leaves them readable by their owner alone; an installed package is for everybody.
         weights.chmod(0o644)

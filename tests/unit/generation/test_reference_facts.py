@@ -31,3 +31,8 @@ def test_the_command_writes_json_and_prints_the_digest(tmp_path, capsys):
     main(["--out", str(tmp_path / "facts.json"), "--digest"])
     assert capsys.readouterr().out.strip() == entries()[0].digest
     assert json.loads((tmp_path / "facts.json").read_text())["name"] == "clearmark-reference"
+
+
+def test_no_file_that_ships_names_a_folder_of_the_machine_that_made_it():
+    for path in WEIGHTS.rglob("*.json"):
+        assert "_name_or_path" not in path.read_text(), path

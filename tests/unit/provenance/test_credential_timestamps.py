@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clearmark.core import der
 from clearmark.core.errors import MediaError, SigningFailed
 from clearmark.provenance import Verifier, conclude
 from clearmark.provenance.credentials import (
@@ -21,7 +22,6 @@ from clearmark.provenance.credentials import (
     TimestampAuthority,
     make_development_ca,
 )
-from clearmark.core import der
 
 
 def sign_shortly_before_the_end(data):
