@@ -83,7 +83,8 @@ def test_a_sexual_prompt_is_refused_and_on_record(clearmark) -> None:
     assert [event["kind"] for event in events] == ["request.received", "prompt.decided", "result.refused"]
     body = events[1]["body"]
     assert body["verdict"] == "block"
-    # The event has them in an order of its own, the answer the gravest first.
+    assert [reason["rule"] for reason in body["reasons"]] == [reason["rule"] for reason in result["reasons"]]
+    # `rules` has them in the order of the policy, the reasons the gravest first.
     assert sorted(body["rules"]) == sorted(reason["rule"] for reason in result["reasons"])
     assert "sexual" in {reason["category"] for reason in body["reasons"]}
     assert body["policy"]["digest"].startswith("sha256:")
