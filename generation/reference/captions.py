@@ -109,7 +109,11 @@ def kind_of(folder: str) -> str:
 def captions_of(
     subject: str, keywords: Sequence[str], colours: str = "", folder: str = ""
 ) -> tuple[str, ...]:
-    """Write up to six captions of one drawing, from the name of the thing to all that is known."""
+    """Write up to eight captions of one drawing, from the name of the thing to all that is known.
+
+    Where the folder says what kind of thing it is, three of them name the kind alone: prompts ask for
+    "a bird" far more often than for one of the species that titles name.
+    """
     main = subject or " ".join(keywords[:2]) or "drawing"
     extra = list(_new_words(keywords, main))
     shelf = " ".join(words_of(folder.rpartition("/")[2])) or "drawing"
@@ -123,7 +127,8 @@ def captions_of(
     )
     general = kind_of(folder)
     if general and general not in main:
-        variants += (with_article(f"{colours} {general}".strip()),)
+        coloured = with_article(f"{colours} {general}".strip())
+        variants += (with_article(general), coloured, f"a drawing of {coloured}")
     return tuple(" ".join(text.split()[:MAX_WORDS]).rstrip(",") for text in variants)
 
 
