@@ -174,13 +174,13 @@ def erase_from_index(home: Home, proof: RemovalProof) -> Removal | None:
         UsageError: another process is writing to it.
     """
     from clearmark.core import digest
-    from clearmark.guardrails.memorization import Index
+    from clearmark.guardrails.memorization import open_index
 
     if not home.training_index.exists():
         return None
     rows = proof.body["items"]
     keys = [f"{row['dataset']}/{row['key']}" for row in rows]
-    with Index(home.training_index) as index:
+    with open_index(home.training_index) as index:
         if not index.holds_any(keys=keys, sha256=[row["sha256"] for row in rows]):
             return None
         done = index.remove(keys=keys, sha256=[row["sha256"] for row in rows])

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from clearmark.guardrails.memorization.calibration import Calibration, calibrate
     from clearmark.guardrails.memorization.checker import Check, CopyChecker, CopyMatch, entry_of
     from clearmark.guardrails.memorization.descriptor import Descriptor, OnnxDescriptor, default_descriptor
+    from clearmark.guardrails.memorization.engine import (
+        PictureIndex,
+        copy_index,
+        create_index,
+        open_index,
+    )
     from clearmark.guardrails.memorization.evidence import evidence_page
     from clearmark.guardrails.memorization.geometry import KINDS, Region
     from clearmark.guardrails.memorization.hashes import pdq
@@ -26,6 +32,7 @@ _HOMES = {
     "calibration": ("Calibration", "calibrate"),
     "checker": ("Check", "CopyChecker", "CopyMatch", "entry_of"),
     "descriptor": ("Descriptor", "OnnxDescriptor", "default_descriptor"),
+    "engine": ("PictureIndex", "copy_index", "create_index", "open_index"),
     "evidence": ("evidence_page",),
     "geometry": ("KINDS", "Region"),
     "hashes": ("pdq",),
@@ -46,12 +53,16 @@ __all__ = [
     "Item",
     "MemorizationGuard",
     "OnnxDescriptor",
+    "PictureIndex",
     "Region",
     "Removal",
     "calibrate",
+    "copy_index",
+    "create_index",
     "default_descriptor",
     "entry_of",
     "evidence_page",
+    "open_index",
     "pdq",
 ]
 

@@ -20,7 +20,9 @@ __all__ = ["MemorizationGuard"]
 
 
 class MemorizationGuard:
-    """Scores `memorization` against the index in the folder `index`, with the item and region as evidence.
+    """Scores `memorization` against the index at `index` (a place that `open_index` takes).
+
+    The evidence of a finding is the item and the region.
 
     The index is opened at the first check, and one that is missing, damaged or of another descriptor is
     `GuardUnavailable`: the policy's `on_error` decides, by default to block.
@@ -32,7 +34,7 @@ class MemorizationGuard:
     categories: tuple[str, ...] = ("memorization",)
 
     def __init__(self, index: str | Path, *, descriptor: Descriptor | None = None) -> None:
-        self._path = Path(index)
+        self._place = index
         self._descriptor = descriptor
         self._checker: CopyChecker | None = None
         self._lock = threading.Lock()
@@ -96,9 +98,9 @@ class MemorizationGuard:
 
     def _open(self) -> CopyChecker:
         from clearmark.guardrails.memorization.checker import CopyChecker
-        from clearmark.guardrails.memorization.index import Index
+        from clearmark.guardrails.memorization.engine import open_index
 
         with self._lock:
             if self._checker is None:
-                self._checker = CopyChecker(Index(self._path), descriptor=self._descriptor)
+                self._checker = CopyChecker(open_index(self._place), descriptor=self._descriptor)
             return self._checker

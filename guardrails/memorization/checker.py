@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from clearmark.core import Box
 from clearmark.core.errors import MediaError, UsageError
+from clearmark.guardrails.memorization._items import Entry, Item
 from clearmark.guardrails.memorization._pictures import read_pixels
 from clearmark.guardrails.memorization.calibration import probability, signals
 from clearmark.guardrails.memorization.descriptor import Descriptor, default_descriptor, sign_codes, views
 from clearmark.guardrails.memorization.geometry import Features, Region, colour_difference, features, locate
 from clearmark.guardrails.memorization.hashes import pdq, pdq_dihedral
-from clearmark.guardrails.memorization.index import Entry, Index, Item
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from clearmark.guardrails.memorization.engine import PictureIndex
 
 __all__ = ["DEFAULT_THRESHOLD", "Check", "CopyChecker", "CopyMatch", "entry_of"]
 
@@ -98,7 +100,9 @@ class CopyChecker:
         UsageError: the index holds codes of another descriptor.
     """
 
-    def __init__(self, index: Index, *, descriptor: Descriptor | None = None, cached: int = _CACHED) -> None:
+    def __init__(
+        self, index: PictureIndex, *, descriptor: Descriptor | None = None, cached: int = _CACHED
+    ) -> None:
         self.index = index
         self._most = cached
         self.descriptor = descriptor or default_descriptor()

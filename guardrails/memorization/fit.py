@@ -4,7 +4,8 @@ The objective is that of SSCD (Pizzi et al. 2022): InfoNCE over two strong augme
 the differential-entropy regulariser of Kozachenko and Leonenko (Sablayrolles et al. 2019), which spreads
 unrelated pictures over the sphere so that one threshold fits all. `head` fits the last layer alone on stored
 features (minutes on one core); `tune` goes on with every weight. Both write checkpoints and go on where they
-stopped. `export` writes the ONNX file. `weights` fits the probability that combines all evidence.
+stopped. `export` writes the ONNX file. `words` fits the visual words of the key points. `weights` fits the
+probability that combines all evidence.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from clearmark.core.optional import import_optional
 from clearmark.guardrails.memorization._augment import augment
 from clearmark.guardrails.memorization._network import SIDE, build_module, pretrained
 from clearmark.guardrails.memorization._weigh import fit_weights, read_evidence
+from clearmark.guardrails.memorization._wording import fit_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m clearmark.guardrails.memorization.fit", description=__doc__
     )
-    parser.add_argument("stage", choices=("head", "tune", "export", "weights"))
+    parser.add_argument("stage", choices=("head", "tune", "export", "words", "weights"))
     parser.add_argument("--pictures", type=Path, action="append", default=[])
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
     parser.add_argument("--onnx", type=Path, help="where `export` writes")
@@ -59,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         positives, negatives = read_evidence(options.evidence, known)
         (options.out / "weights.json").write_bytes(fit_weights(positives, negatives))
         _say(f"{len(positives)} copies, {len(negatives)} negatives")
+        return 0
+    if options.stage == "words":
+        fit_words(load_pictures(options.pictures, most=options.most, seed=options.seed), options.out)
         return 0
     import_optional("torch", extra="memorization-fit").set_num_threads(1)
     if options.stage == "export":

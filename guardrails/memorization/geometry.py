@@ -1,19 +1,18 @@
 """Retrieve, then verify: where in a picture a part of another one is, by SIFT and RANSAC, mirrored too.
 
-SIFT (Lowe 2004) with the square-root normalisation of Arandjelović and Zisserman (2012). Matches vote for a
-turn and a scale first, as in Lowe's Hough step; an affine map is fitted by RANSAC to those that agree. What
-both pictures show under that map is the mask, and its share of each says the kind. The mirrored picture costs
-no second detection: a flip permutes the bins of the descriptors. Time is bounded: sizes, key points and
-iterations are.
+Matches vote for a turn and a scale first, as in Lowe's Hough step (2004); an affine map is fitted by RANSAC to
+those that agree. What both pictures show under that map is the mask, and its share of each says the kind. Time
+is bounded: sizes, key points and iterations are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from clearmark.core import Box
+from clearmark.guardrails.memorization._keypoints import STEPS, Features, colour_difference, features
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,38 +23,10 @@ __all__ = ["KINDS", "Features", "Region", "colour_difference", "features", "loca
 KINDS = ("verbatim", "cropped", "part", "template")
 """The whole, a cut-out of it, a part pasted elsewhere, the same layout with a changed part."""
 
-SIDE = 320
-_POINTS = 500
 _RATIO = 0.82
-_STEPS = 512
 _ERROR = 4.0
 _MOST = 0.8
 """From this share on, something counts as the whole of a picture."""
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What `locate` compares.
-
-    Key points [n, 4] (x, y, degrees, size) in the picture at `scale`, their descriptors [n, 128] (root SIFT
-    in 512ths, uint8), the luma there, and the picture at 8 x 8 pixels [8, 8, 3].
-    """
-
-    points: NDArray[np.float32]
-    descriptors: NDArray[np.uint8]
-    luma: NDArray[np.uint8]
-    small: NDArray[np.uint8]
-    scale: float
-
-    def flipped(self) -> Features:
-        """Return the features of the picture flipped left to right."""
-        import numpy as np
-
-        points = self.points.copy()
-        points[:, 0] = self.luma.shape[1] - 1 - points[:, 0]
-        points[:, 2] = (180.0 - points[:, 2]) % 360.0
-        luma = np.ascontiguousarray(self.luma[:, ::-1])
-        return Features(points, self.descriptors[:, _flip()], luma, self.small[:, ::-1], self.scale)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,48 +50,17 @@ class Region:
     mask: NDArray[np.bool_] = field(repr=False)
 
 
-def features(pixels: NDArray[np.uint8]) -> Features:
-    """Find the key points of uint8 [height, width, 3]."""
-    import cv2
-    import numpy as np
-
-    scale = SIDE / max(pixels.shape[:2])
-    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    luma = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
-    luma = cv2.resize(luma, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    small = np.asarray(cv2.resize(pixels, (8, 8), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    found, descriptors = cv2.SIFT.create(nfeatures=_POINTS, contrastThreshold=0.02).detectAndCompute(
-        luma, None
-    )
-    if descriptors is None or not len(found):
-        return Features(np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8), luma, small, scale)
-    points = np.array([(*p.pt, p.angle, p.size) for p in found[:_POINTS]], dtype=np.float32)
-    rows = descriptors[:_POINTS]
-    root = np.sqrt(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-9))
-    return Features(points, (root * _STEPS + 0.5).clip(0, 255).astype(np.uint8), luma, small, scale)
-
-
-@lru_cache(maxsize=1)
-def _flip() -> NDArray[np.intp]:
-    """Return where the 4 x 4 cells of 8 directions of a descriptor go when its patch is flipped."""
-    import numpy as np
-
-    places = np.arange(128).reshape(4, 4, 8)
-    return places[::-1][:, :, -np.arange(8) % 8].ravel()
-
-
-def colour_difference(one: Features, other: Features) -> float:
-    """Return the mean difference of two small pictures in [0, 1], the least over flips and half turns."""
-    import numpy as np
-
-    a, b = one.small.astype(np.float32), other.small.astype(np.float32)
-    turned = (a, a[:, ::-1], a[::-1], a[::-1, ::-1])
-    return min(float(np.abs(side - b).mean()) for side in turned) / 255.0
-
-
-def locate(query: Features, mirror: Features, item: Features, *, least: int = 6) -> Region | None:
+def locate(
+    query: Features,
+    mirror: Features,
+    item: Features,
+    luma: Callable[[], NDArray[np.uint8]] | None = None,
+    *,
+    least: int = 6,
+) -> Region | None:
     """Return what `query` shares with `item`; `mirror` holds the features of the flipped query.
 
+    `luma` makes that of an item whose features come without one: it is needed for the few that fit.
     None when fewer than `least` places agree.
     """
     best: tuple[int, bool, NDArray[np.float64]] | None = None
@@ -133,14 +73,17 @@ def locate(query: Features, mirror: Features, item: Features, *, least: int = 6)
     if best is None or best[0] < least:
         return None
     inliers, mirrored, turn = best
-    return _region(mirror if mirrored else query, item, turn, inliers=inliers, mirrored=mirrored)
+    shown = item.luma if item.luma is not None else luma() if luma is not None else None
+    if shown is None or shown.shape != item.size:
+        return None
+    return _region(mirror if mirrored else query, shown, turn, inliers=inliers, mirrored=mirrored)
 
 
 def _matches(query: Features, item: Features) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return which key points pass the ratio test, and their partners."""
     import numpy as np
 
-    scale = np.float32(1 / _STEPS)
+    scale = np.float32(1 / STEPS)
     likeness = (query.descriptors * scale) @ (item.descriptors * scale).T
     rows = np.arange(len(likeness))
     first = likeness.argmax(axis=1)
@@ -195,17 +138,18 @@ def _fit(query: Features, item: Features, least: int) -> tuple[int, NDArray[np.f
 
 
 def _region(
-    query: Features, item: Features, turn: NDArray[np.float64], *, inliers: int, mirrored: bool
+    query: Features, luma: NDArray[np.uint8], turn: NDArray[np.float64], *, inliers: int, mirrored: bool
 ) -> Region:
     import cv2
     import numpy as np
 
+    assert query.luma is not None
     height, width = query.luma.shape
-    moved = cv2.warpAffine(item.luma, turn, (width, height))
-    lies = cv2.warpAffine(np.full_like(item.luma, 255), turn, (width, height)) > 127
+    moved = cv2.warpAffine(luma, turn, (width, height))
+    lies = cv2.warpAffine(np.full_like(luma, 255), turn, (width, height)) > 127
     same = _alike(query.luma, moved, lies)
     growth = max(abs(float(np.linalg.det(turn[:, :2]))), 1e-6)
-    item_area = item.luma.size * growth
+    item_area = luma.size * growth
     of_query, of_item = same.sum() / same.size, min(1.0, same.sum() / item_area)
     lies_query, lies_item = lies.sum() / lies.size, min(1.0, lies.sum() / item_area)
     kind = _kind(of_query, of_item, lies_query, lies_item)

@@ -15,7 +15,7 @@ from clearmark.sdk.cli._console import command, emit, progress, say, table
 from clearmark.sdk.cli._options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
-    from clearmark.guardrails.memorization import Index, Item
+    from clearmark.guardrails.memorization import Item, PictureIndex
 
 __all__ = ["app"]
 
@@ -23,7 +23,9 @@ app = typer.Typer(no_args_is_help=True)
 
 _BATCH = 256
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-IndexArgument = Annotated[Path, typer.Argument(metavar="INDEX", help="Folder of the index.")]
+IndexArgument = Annotated[
+    str, typer.Argument(metavar="INDEX", help="Folder of the index, postgresql://…, or lancedb:FOLDER.")
+]
 FoldersArgument = Annotated[
     list[Path] | None, typer.Argument(metavar="[PICTURES]...", help="Pictures, or folders of pictures.")
 ]
@@ -46,11 +48,11 @@ def build(
     json_: JsonOption = False,
 ) -> int:
     """Make an index of a dataset of the register, or of folders."""
-    from clearmark.guardrails.memorization import Index, default_descriptor
+    from clearmark.guardrails.memorization import create_index, default_descriptor
 
     if not paths and not dataset:
         raise UsageError("nothing to index", hint="give folders, or --dataset")
-    with Index.create(index, descriptor=default_descriptor().ref) as made:
+    with create_index(index, descriptor=default_descriptor().ref) as made:
         return _fill(made, _given(paths, dataset, licence, creator, home), json_=json_)
 
 
@@ -66,11 +68,11 @@ def add(
     json_: JsonOption = False,
 ) -> int:
     """Add to an index; what is in it already is passed over, so a run that was cut off goes on."""
-    from clearmark.guardrails.memorization import Index
+    from clearmark.guardrails.memorization import open_index
 
     if not paths and not dataset:
         raise UsageError("nothing to add", hint="give folders, or --dataset")
-    with Index(index) as found:
+    with open_index(index) as found:
         return _fill(found, _given(paths, dataset, licence, creator, home), json_=json_)
 
 
@@ -83,9 +85,9 @@ def remove(
     json_: JsonOption = False,
 ) -> int:
     """Erase items from every answer and every file of an index."""
-    from clearmark.guardrails.memorization import Index
+    from clearmark.guardrails.memorization import open_index
 
-    with Index(index) as found:
+    with open_index(index) as found:
         done = found.remove(keys=key or (), sha256=sha256 or ())
     if json_:
         emit(done.to_dict())
@@ -106,10 +108,10 @@ def query(
     json_: JsonOption = False,
 ) -> int:
     """Say of each picture whether it is a copy of an item, of which, and where."""
-    from clearmark.guardrails.memorization import CopyChecker, Index, evidence_page
+    from clearmark.guardrails.memorization import CopyChecker, evidence_page, open_index
 
     worst = 0
-    with Index(index) as found:
+    with open_index(index) as found:
         checker = CopyChecker(found)
         for path in _pictures(paths):
             try:
@@ -153,11 +155,11 @@ def calibrate(
     json_: JsonOption = False,
 ) -> int:
     """Fit the threshold to a false-positive rate, and say how far the negatives support it."""
-    from clearmark.guardrails.memorization import CopyChecker, Index
+    from clearmark.guardrails.memorization import CopyChecker, open_index
     from clearmark.guardrails.memorization import calibrate as fit
 
     scores, unread = [], 0
-    with Index(index) as found:
+    with open_index(index) as found:
         checker = CopyChecker(found)
         with progress("checking negatives", None) as advance:
             for path in _pictures(negatives):
@@ -183,9 +185,9 @@ def calibrate(
 @command
 def stats(index: IndexArgument, json_: JsonOption = False) -> int:
     """Count items, bytes and licences of an index."""
-    from clearmark.guardrails.memorization import Index
+    from clearmark.guardrails.memorization import open_index
 
-    with Index(index) as found:
+    with open_index(index) as found:
         document = found.stats()
     if json_:
         emit(document)
@@ -195,7 +197,31 @@ def stats(index: IndexArgument, json_: JsonOption = False) -> int:
     return 0
 
 
-def _fill(index: Index, given: Iterable[tuple[Item, bytes]], *, json_: bool) -> int:
+@app.command("copy")
+@command
+def copy(
+    index: IndexArgument,
+    target: Annotated[str, typer.Argument(metavar="TARGET", help="Where to; made if nothing is there.")],
+    json_: JsonOption = False,
+) -> int:
+    """Add all that an index holds to another, of any engine; a run that was cut off goes on."""
+    from clearmark.guardrails.memorization import copy_index, create_index, open_index
+
+    with open_index(index) as source:
+        try:
+            made = open_index(target)
+        except UsageError:
+            made = create_index(target, descriptor=source.descriptor)
+        with made:
+            document = {"added": copy_index(source, made), "items": len(made), "digest": made.digest}
+    if json_:
+        emit(document)
+    else:
+        say(f"{document['added']:,} added, {document['items']:,} in {target.partition('://')[0]}")
+    return 0
+
+
+def _fill(index: PictureIndex, given: Iterable[tuple[Item, bytes]], *, json_: bool) -> int:
     from clearmark.guardrails.memorization import default_descriptor, entry_of
 
     descriptor = default_descriptor()

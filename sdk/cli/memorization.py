@@ -37,7 +37,7 @@ def audit(
     prompts: PromptsOption,
     backend: BackendOption = "reference",
     index: Annotated[
-        Path | None, typer.Option("--index", help="Index of the training data; default: the state folder's.")
+        str | None, typer.Option("--index", help="Index of the training data; default: the state folder's.")
     ] = None,
     seeds: SeedsOption = 4,
     steps: StepsOption = None,
@@ -49,7 +49,7 @@ def audit(
 ) -> int:
     """Make every prompt with several seeds: whose pictures are copies, or come out the same each time."""
     from clearmark.generation import create
-    from clearmark.guardrails.memorization import CopyChecker, Index
+    from clearmark.guardrails.memorization import CopyChecker, open_index
     from clearmark.guardrails.memorization.generation import read_calibrations
     from clearmark.sdk.home import Home
     from clearmark.sdk.memorization import Audit, audit_prompts
@@ -57,7 +57,7 @@ def audit(
     place, lines = Home.locate(home), _lines(prompts)
     generator = create(backend)
     path = index or (place.training_index if place.training_index.exists() else None)
-    checker = CopyChecker(Index(path)) if path is not None else None
+    checker = CopyChecker(open_index(path)) if path is not None else None
     file = place.path / GUIDANCE_FILE
     known = read_calibrations(file) if file.exists() else {}
     rows = []

@@ -1,0 +1,171 @@
+"""Key points of a picture: SIFT, and the bytes in which an index keeps those of its items.
+
+SIFT (Lowe 2004) with the square-root normalisation of Arandjelović and Zisserman (2012). The mirrored picture
+costs no second detection: a flip permutes the bins of the descriptors. Time is bounded: sizes and key points
+are.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["SIDE", "STEPS", "STORED", "Features", "apart", "colour_difference", "features", "pack", "unpack"]
+
+SIDE = 320
+"""Pictures are brought to this many pixels on their longest side."""
+
+STEPS = 512
+"""One of a descriptor of unit length, in its uint8 values."""
+
+STORED = 200
+"""Key points that an index keeps of an item at most."""
+
+_POINTS = 500
+_FEW = 80
+_CONTRAST, _FAINT = 0.02, 0.004
+_MAGIC = b"CLMF"
+_HEAD = struct.Struct("<4sHHHf")
+_SMALL = 8 * 8 * 3
+_PLACE, _OCTAVE, _TURN = 128.0, 24.0, 256.0 / 360.0
+_BYTES = 2 + 2 + 1 + 1 + 128
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What is compared of two pictures.
+
+    Key points [n, 4] (x, y, degrees, size) in the picture at `scale`, their descriptors [n, 128] (root SIFT
+    in 512ths, uint8), the size (height, width) there, the picture at 8 x 8 pixels [8, 8, 3], and the luma
+    [height, width]; None of an item as the index keeps it. Any first part of the points is a fair sample of
+    them: strong ones and large ones by turns.
+    """
+
+    points: NDArray[np.float32]
+    descriptors: NDArray[np.uint8]
+    size: tuple[int, int]
+    small: NDArray[np.uint8]
+    scale: float
+    luma: NDArray[np.uint8] | None = None
+
+    def flipped(self) -> Features:
+        """Return the features of the picture flipped left to right."""
+        import numpy as np
+
+        points = self.points.copy()
+        points[:, 0] = self.size[1] - 1 - points[:, 0]
+        points[:, 2] = (180.0 - points[:, 2]) % 360.0
+        luma = None if self.luma is None else np.ascontiguousarray(self.luma[:, ::-1])
+        small = self.small[:, ::-1]
+        return Features(points, self.descriptors[:, _flip()], self.size, small, self.scale, luma)
+
+
+def features(pixels: NDArray[np.uint8]) -> Features:
+    """Find the key points of uint8 [height, width, 3]; of plain pictures the faint ones as well."""
+    import cv2
+    import numpy as np
+
+    scale = SIDE / max(pixels.shape[:2])
+    size = (max(1, round(pixels.shape[0] * scale)), max(1, round(pixels.shape[1] * scale)))
+    luma = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    luma = cv2.resize(luma, size[::-1], interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    small = np.asarray(cv2.resize(pixels, (8, 8), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    found, descriptors = cv2.SIFT.create(_POINTS, 3, _CONTRAST).detectAndCompute(luma, None)
+    if len(found) < _FEW:
+        found, descriptors = cv2.SIFT.create(_POINTS, 3, _FAINT).detectAndCompute(luma, None)
+    if descriptors is None or not len(found):
+        none = np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8)
+        return Features(*none, size, small, scale, luma)
+    response = np.array([p.response for p in found[:_POINTS]], dtype=np.float32)
+    points = np.array([(*p.pt, p.angle, p.size) for p in found[:_POINTS]], dtype=np.float32)
+    order = _by_turns(response, points[:, 3])
+    rows = descriptors[: len(points)][order]
+    root = np.sqrt(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-9))
+    values = (root * STEPS + 0.5).clip(0, 255).astype(np.uint8)
+    return Features(points[order], values, size, small, scale, luma)
+
+
+def _by_turns(response: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return an order: two of the strongest, one of the largest, and so on.
+
+    Of a picture that is shown smaller only the large key points are left.
+    """
+    import numpy as np
+
+    count = len(response)
+    rank = np.empty(count)
+    rank[np.argsort(-response, kind="stable")] = np.arange(count) / 2.0
+    large = np.empty(count)
+    large[np.argsort(-sizes, kind="stable")] = np.arange(count) + 0.25
+    return np.argsort(np.minimum(rank, large), kind="stable")
+
+
+@lru_cache(maxsize=1)
+def _flip() -> NDArray[np.intp]:
+    """Return where the 4 x 4 cells of 8 directions of a descriptor go when its patch is flipped."""
+    import numpy as np
+
+    places = np.arange(128).reshape(4, 4, 8)
+    return places[::-1][:, :, -np.arange(8) % 8].ravel()
+
+
+def colour_difference(one: Features, other: Features) -> float:
+    """Return the mean difference of two small pictures in [0, 1], the least over flips and half turns."""
+    import numpy as np
+
+    a, b = one.small.astype(np.float32), other.small.astype(np.float32)
+    turned = (a, a[:, ::-1], a[::-1], a[::-1, ::-1])
+    return min(float(np.abs(side - b).mean()) for side in turned) / 255.0
+
+
+def pack(found: Features, most: int = STORED) -> bytes:
+    """Return the first `most` key points as bytes: places in 128ths of a pixel, 134 bytes each."""
+    import numpy as np
+
+    points = found.points[:most]
+    count = len(points)
+    places = (points[:, :2] * _PLACE + 0.5).clip(0, 65535).astype("<u2")
+    turns = np.round(points[:, 2] * _TURN).astype(np.int64) % 256
+    octaves = np.round(np.log2(np.maximum(points[:, 3], 1.0)) * _OCTAVE).clip(0, 255)
+    parts = (places, turns.astype(np.uint8), octaves.astype(np.uint8), found.descriptors[:most])
+    head = _HEAD.pack(_MAGIC, count, *found.size, found.scale)
+    return head + np.ascontiguousarray(found.small).tobytes() + b"".join(part.tobytes() for part in parts)
+
+
+def apart(data: bytes) -> tuple[bytes, bytes]:
+    """Cut what an index keeps of an item into its packed features and its small picture; either may be
+    empty."""
+    if len(data) < _HEAD.size or data[:4] != _MAGIC:
+        return b"", data
+    length = _HEAD.size + _SMALL + _BYTES * _HEAD.unpack_from(data)[1]
+    return data[:length], data[length:]
+
+
+def unpack(data: bytes) -> Features:
+    """Return what `pack` packed, without the luma.
+
+    Raises:
+        ValueError: the bytes are no packed features.
+    """
+    import numpy as np
+
+    magic, count, height, width, scale = _HEAD.unpack_from(data)
+    if magic != _MAGIC or len(data) != _HEAD.size + _SMALL + _BYTES * count:
+        raise ValueError("no packed features")
+    bytes_ = np.frombuffer(data, dtype=np.uint8, offset=_HEAD.size)
+    small, places, turns, octaves, descriptors = np.split(
+        bytes_, np.cumsum([_SMALL, 4 * count, count, count])
+    )
+    points = np.empty((count, 4), dtype=np.float32)
+    points[:, :2] = places.view("<u2").reshape(-1, 2) / np.float32(_PLACE)
+    points[:, 2] = turns / np.float32(_TURN)
+    points[:, 3] = np.exp2(octaves / np.float32(_OCTAVE))
+    return Features(
+        points, descriptors.reshape(-1, 128), (height, width), small.reshape(8, 8, 3), float(scale)
+    )
