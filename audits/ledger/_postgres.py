@@ -162,16 +162,16 @@ class PostgresStore(Store):
             if words[1] == "TRIGGER" and found_triggers.get(words[2]) not in {"O", "A"}:
                 yield f"the trigger {words[2]} is missing or off"
 
-    def walk(
-        self, conn: Connection, query: Select[Any]
-    ) -> Generator[Sequence[Any] | LedgerError, None, None]:
+    def walk_groups(
+        self, conn: Connection, query: Select[Any], size: int
+    ) -> Generator[Sequence[Sequence[Any] | LedgerError], None, None]:
         """Yield rows through a cursor on the server, and an error in place of the first unreadable row."""
         try:
-            with conn.execute(query, execution_options={"stream_results": True, "yield_per": 1000}) as result:
+            with conn.execute(query, execution_options={"stream_results": True, "yield_per": size}) as result:
                 for part in result.partitions():
-                    yield from map(tuple, part)
+                    yield list(map(tuple, part))
         except self.driver_errors as exc:
-            yield self.explain(exc)
+            yield [self.explain(exc)]
 
     def apart(self, conn: Connection) -> AbstractContextManager[Any]:
         """Work behind a savepoint: without it one error would end the whole transaction."""

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
 
 __all__ = ["SqliteStore"]
 
-CHUNK = 1000
 _COLUMNS = tuple(column.name for column in EVENT.columns if column.name != "pruned")
 _INSERT = f"INSERT INTO event ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"  # noqa: S608
 # SQLITE_ERROR is what a missing table or column gives: our statements are right for the schema that we made.
@@ -121,9 +121,9 @@ class SqliteStore(Store):
             elif found[name] != expected[name]:
                 yield f"{name} is not as it was made"
 
-    def walk(
-        self, conn: Connection, query: Select[Any]
-    ) -> Generator[Sequence[Any] | LedgerError, None, None]:
+    def walk_groups(
+        self, conn: Connection, query: Select[Any], size: int
+    ) -> Generator[Sequence[Sequence[Any] | LedgerError], None, None]:
         """Yield raw rows without asking indexes; find the exact row at which reading fails.
 
         sqlite3 steps one row ahead of the one it returns, so an error of a long query can belong to the
@@ -135,17 +135,21 @@ class SqliteStore(Store):
         cursor = dbapi.cursor()
         try:
             cursor.execute(sql)
-            while rows := cursor.fetchmany(CHUNK):
-                yield from rows
+            while rows := cursor.fetchmany(size):
+                yield rows
                 done += len(rows)
         except (sqlite3.Error, UnicodeDecodeError, OverflowError):
-            yield from self._creep(dbapi, sql, done)
+            rest = self._creep(dbapi, sql, done, size)
+            while some := list(islice(rest, size)):
+                yield some
         finally:
             with contextlib.suppress(sqlite3.Error):
                 cursor.close()
 
-    def _creep(self, dbapi: Any, sql: str, done: int) -> Generator[Sequence[Any] | LedgerError, None, None]:
-        for at in range(done, done + CHUNK + 1):
+    def _creep(
+        self, dbapi: Any, sql: str, done: int, size: int
+    ) -> Generator[Sequence[Any] | LedgerError, None, None]:
+        for at in range(done, done + size + 1):
             try:
                 row = dbapi.execute(f"{sql} LIMIT 1 OFFSET {at}").fetchone()
             except (sqlite3.Error, UnicodeDecodeError, OverflowError) as exc:

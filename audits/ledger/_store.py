@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select, func, select
@@ -17,6 +17,8 @@ from clearmark.core.errors import LedgerError, LedgerTampered
 __all__ = ["Duplicate", "Store"]
 
 CACHED_TILES = 128
+CHUNK = 1000
+"""Rows read at once."""
 
 
 class Duplicate(LedgerError):
@@ -80,10 +82,21 @@ class Store(ABC):
         """Run the database's own checks, and compare its tables and triggers; yield what is wrong."""
 
     @abstractmethod
+    def walk_groups(
+        self, conn: Connection, query: Select[Any], size: int
+    ) -> Generator[Sequence[Sequence[Any] | LedgerError], None, None]:
+        """Yield the raw rows of `query` in their order, `size` at a time; the last may be fewer.
+
+        An error stands in place of the first unreadable row, and is the last of all.
+        """
+
     def walk(
         self, conn: Connection, query: Select[Any]
     ) -> Generator[Sequence[Any] | LedgerError, None, None]:
         """Yield the raw rows of `query` in their order, and an error in place of the first unreadable row."""
+        with closing(self.walk_groups(conn, query, CHUNK)) as groups:
+            for group in groups:
+                yield from group
 
     @abstractmethod
     def scrub(self) -> None:

@@ -10,7 +10,6 @@ import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -204,8 +203,9 @@ class _Verification:
         while heads and heads[0][0].size == 0:
             self.compare_head(heads.popleft())
         tiles = StoredTiles(self.store, conn)
-        with closing(self.store.walk(conn, select(EVENT).order_by(EVENT.c.seq))) as rows:
-            while not self.stopped and (group := list(islice(rows, TILE_WIDTH))):
+        query = select(EVENT).order_by(EVENT.c.seq)
+        with closing(self.store.walk_groups(conn, query, TILE_WIDTH)) as groups:
+            for group in groups:
                 good = check_group(group, self.size)
                 if good is None:
                     self.walk_rows(group, heads, tiles)
@@ -214,6 +214,8 @@ class _Verification:
                         row: Any = group[at]
                         self.links.note(row[0], row[1], row[4], json.loads(row[6])["body"])
                     self.take_leaves(good.leaves, heads, tiles)
+                if self.stopped:
+                    break
         if not self.stopped:
             self.compare_lost(heads)
             self.links.compare_pruned(finding)

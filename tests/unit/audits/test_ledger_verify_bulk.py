@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from clearmark.audits.ledger._entries import Entry
 from clearmark.audits.ledger._merkle import Frontier
-from clearmark.audits.ledger._verify_bulk import check_group
+from clearmark.audits.ledger._verify_bulk import _places, check_group
 from clearmark.core import Event
 
 START = 512
@@ -84,3 +84,14 @@ def test_extending_a_frontier_is_appending_one_by_one(parts):
             slow.append(leaf)
         fast.extend(leaves)
         assert (fast.size, fast.peaks, fast.root()) == (slow.size, slow.peaks, slow.root())
+
+
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30), st.data())
+@settings(max_examples=100, deadline=None)
+def test_names_are_found_wherever_they_lie(lengths, data):
+    """What names marks or personal data is found at every offset, and nothing else is."""
+    names = (b'"mark_ids":["', b'"personal":{"')
+    near = (b'"mark_ids":[]', b'"personal":{}', b'"personally":{"', b"rk_ids", b'onal":{')
+    words = [data.draw(st.sampled_from((b"", *names, *near))) for _ in lengths]
+    envelopes = [b'{"body":{' + b"x" * n + word + b"}" for n, word in zip(lengths, words, strict=True)]
+    assert _places(envelopes) == {at for at, word in enumerate(words) if word in names}
