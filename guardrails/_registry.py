@@ -8,7 +8,9 @@ where it is asked for by name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from clearmark.core import Guard
 from clearmark.core.errors import ExtraMissing, GuardUnavailable, UsageError
@@ -19,19 +21,27 @@ ENTRY_POINTS = "clearmark.guards"
 """The entry-point group in which packages announce guards."""
 
 
-def default_guards() -> tuple[Guard, ...]:
-    """Return the guards that ship and need nothing but the base install."""
-    return tuple(make() for make in _shipped().values())
+def default_guards(home: Path | None = None) -> tuple[Guard, ...]:
+    """Return the guards that ship and need nothing but the base install.
 
-
-def get_guard(name: str) -> Guard:
-    """Return the guard of that name, shipped or from another package.
+    With a state folder they use what its owner keeps there: enrolled people (`likeness/`), and banks of known
+    pictures (`banks/CATEGORY/NAME.txt`), which are looked at only where there are any.
 
     Raises:
-        UsageError: when there is none of that name, or two packages claim it.
+        UsageError: when a bank in the folder is none.
+        KeyUnavailable: when the registry of people cannot be opened.
+    """
+    return tuple(make() for name, make in _shipped(home).items() if name != "hash-banks" or _bank_files(home))
+
+
+def get_guard(name: str, *, home: Path | None = None) -> Guard:
+    """Return the guard of that name, shipped or from another package; `home` as in `default_guards`.
+
+    Raises:
+        UsageError: when there is none of that name, or two packages claim it; for `hash-banks` without banks.
         GuardUnavailable: when its package cannot be loaded or makes no guard.
     """
-    shipped = _shipped()
+    shipped = _shipped(home)
     if name in shipped:
         return shipped[name]()
     found = [point for point in entry_points(group=ENTRY_POINTS) if point.name == name]
@@ -53,15 +63,15 @@ def get_guard(name: str) -> Guard:
 def guard_names() -> tuple[str, ...]:
     """Return the names that `get_guard` knows, shipped ones first."""
     announced = sorted({point.name for point in entry_points(group=ENTRY_POINTS)})
-    shipped = _shipped()
+    shipped = _shipped(None)
     return (*shipped, *(name for name in announced if name not in shipped))
 
 
-def _shipped() -> dict[str, Callable[[], Guard]]:
+def _shipped(home: Path | None) -> dict[str, Callable[[], Guard]]:
     from clearmark.guardrails.likeness import PeopleGuard
-    from clearmark.guardrails.output import NudityGuard
+    from clearmark.guardrails.output import NudityGuard, OverlayGuard
     from clearmark.guardrails.prompt import PromptGuard
-    from clearmark.guardrails.trademark import BrandGuard, CharacterGuard
+    from clearmark.guardrails.trademark import BrandGuard, CharacterGuard, MarkGuard
 
     return {
         "prompt": PromptGuard,
@@ -69,4 +79,34 @@ def _shipped() -> dict[str, Callable[[], Guard]]:
         "brands": BrandGuard,
         "characters": CharacterGuard,
         "nudity": NudityGuard,
+        "faces": partial(_faces, home),
+        "marks": MarkGuard,
+        "overlay": OverlayGuard,
+        "hash-banks": partial(_banks, home),
     }
+
+
+def _faces(home: Path | None) -> Guard:
+    from clearmark.guardrails.likeness import LikenessGuard, LikenessRegistry
+
+    folder = None if home is None else home / "likeness"
+    # Opening a registry makes one: only where somebody has.
+    return LikenessGuard(LikenessRegistry(folder) if folder is not None and folder.is_dir() else None)
+
+
+def _bank_files(home: Path | None) -> list[Path]:
+    return [] if home is None else sorted((home / "banks").rglob("*.txt"))
+
+
+def _banks(home: Path | None) -> Guard:
+    from clearmark.guardrails.output import HashBank, HashBankGuard
+
+    root = (home or Path()) / "banks"
+    banks = []
+    for path in _bank_files(home):
+        category = path.parent.relative_to(root)
+        try:
+            banks.append(HashBank.read(path.stem, category.as_posix(), path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as exc:
+            raise UsageError(f"{path}: cannot be read", hint="a text file with one hash a line") from exc
+    return HashBankGuard(banks)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from clearmark.core import Failure, Finding, Guard, Observation, Subject
 from clearmark.core.errors import Error, GuardUnavailable
+from clearmark.guardrails._media import shared_pixels
 
 __all__ = ["run_guards"]
 
@@ -23,10 +24,11 @@ def run_guards(
     """
     deadline = time.monotonic() + timeout_s
     runs = [_Run(guard, subjects) for guard in guards]
-    for run in runs:
-        run.start(deadline)
-    for run in runs:
-        run.wait(deadline)
+    with shared_pixels():
+        for run in runs:
+            run.start(deadline)
+        for run in runs:
+            run.wait(deadline)
     out: list[Observation] = []
     for index in range(len(subjects)):
         findings: list[Finding] = []

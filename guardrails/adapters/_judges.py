@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 from clearmark.core import Finding, Stage, Subject
-from clearmark.core.errors import Error, GuardUnavailable
+from clearmark.core.errors import GuardUnavailable
 from clearmark.core.optional import import_optional
+from clearmark.guardrails._media import pixels_of, unavailable
 from clearmark.guardrails.adapters._checkpoint import Checkpoint
 from clearmark.guardrails.adapters._service import findings_of
 
@@ -72,14 +73,9 @@ class _Judge:
         Raises:
             GuardUnavailable: when the checkpoint is not the one on record, or the model fails.
         """
-        try:
+        # The libraries raise their own types.
+        with unavailable(self.name, "asking the model", kinds=(Exception,)):
             return [self._check(subject) for subject in batch]
-        except GuardUnavailable:
-            raise
-        except Error as exc:
-            raise GuardUnavailable(f"{self.name}: {exc.message}", hint=exc.hint) from exc
-        except Exception as exc:  # the libraries raise their own types
-            raise GuardUnavailable(f"{self.name}: the model fails: {type(exc).__name__}") from exc
 
     def _check(self, subject: Subject) -> list[Finding]:
         began = time.perf_counter()
@@ -222,11 +218,7 @@ class LlavaGuard(_Judge):
     def _scores(self, subject: Subject) -> dict[str, float]:
         import PIL.Image
 
-        from clearmark.guardrails.likeness._faces import read_rgb
-
-        if subject.asset is None:
-            raise GuardUnavailable(f"{self.name}: no picture to look at")
-        rgb = read_rgb(subject.asset.data)
+        rgb = pixels_of(self.name, subject)
         if min(rgb.shape[:2]) < 28:  # a processor may round a thin side down to nothing
             import cv2
 

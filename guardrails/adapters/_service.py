@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from clearmark.core import Finding, Subject
 from clearmark.core.errors import GuardUnavailable, UsageError
 from clearmark.core.pixels import open_image
+from clearmark.guardrails._media import unavailable
 
 __all__ = ["Service", "findings_of", "picture_of", "score_of"]
 
@@ -103,11 +104,9 @@ def picture_of(guard: str, subject: Subject) -> tuple[bytes, str]:
     """
     import io
 
-    from clearmark.core.errors import Error
-
     if subject.asset is None:
         raise GuardUnavailable(f"{guard}: no picture to look at")
-    try:
+    with unavailable(guard, "reading a picture"):
         picture = open_image(subject.asset.data)
         if picture.format in {"PNG", "JPEG", "WEBP"} and picture.mode in {"RGB", "RGBA", "L"}:
             kind = f"image/{str(picture.format).lower()}"
@@ -122,10 +121,6 @@ def picture_of(guard: str, subject: Subject) -> tuple[bytes, str]:
         out = io.BytesIO()
         picture.save(out, "PNG")
         return out.getvalue(), "image/png"
-    except Error as exc:
-        raise GuardUnavailable(f"{guard}: {exc.message}", hint=exc.hint) from exc
-    except (OSError, ValueError, MemoryError) as exc:
-        raise GuardUnavailable(f"{guard}: {type(exc).__name__} while reading a picture") from exc
 
 
 def score_of(guard: str, value: object) -> float:

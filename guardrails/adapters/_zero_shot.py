@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from clearmark.core import CATEGORIES, Finding, Stage, Subject
-from clearmark.core.errors import Error, GuardUnavailable, UsageError
+from clearmark.core.errors import UsageError
 from clearmark.core.optional import import_optional
+from clearmark.guardrails._media import pixels_of, unavailable
 from clearmark.guardrails.adapters._checkpoint import Checkpoint
 from clearmark.guardrails.adapters._service import findings_of
 
@@ -93,18 +94,13 @@ class ZeroShotGuard:
             GuardUnavailable: when the checkpoint is not the one on record, a picture cannot be read, or the
                 model fails.
         """
-        from clearmark.guardrails.likeness._faces import read_rgb
-
         out: list[list[Finding]] = []
-        try:
+        # The libraries raise their own types.
+        with unavailable(self.name, "asking the model", kinds=(Exception,)):
             for first in range(0, len(batch), _BATCH):
                 part = batch[first : first + _BATCH]
                 began = time.perf_counter()
-                pictures = []
-                for subject in part:
-                    if subject.asset is None:
-                        raise GuardUnavailable(f"{self.name}: no picture to look at")
-                    pictures.append(read_rgb(subject.asset.data))
+                pictures = [pixels_of(self.name, subject) for subject in part]
                 with self._lock:
                     scores = self._scores(pictures)
                 ms = (time.perf_counter() - began) * 1000 / len(part)
@@ -119,12 +115,6 @@ class ZeroShotGuard:
                     )
                     for row in scores
                 ]
-        except GuardUnavailable:
-            raise
-        except Error as exc:
-            raise GuardUnavailable(f"{self.name}: {exc.message}", hint=exc.hint) from exc
-        except Exception as exc:  # the libraries raise their own types
-            raise GuardUnavailable(f"{self.name}: the model fails: {type(exc).__name__}") from exc
         return out
 
     def _scores(self, pictures: Sequence[NDArray[np.uint8]]) -> list[dict[str, float]]:

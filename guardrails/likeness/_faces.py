@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from clearmark.core import Box
 from clearmark.core.errors import Error, GuardUnavailable
 from clearmark.core.optional import import_optional
-from clearmark.core.pixels import open_image
 from clearmark.guardrails.models import entry
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["MAX_FACES", "Face", "embed_faces", "find_faces", "read_rgb"]
+__all__ = ["MAX_FACES", "Face", "embed_faces", "find_faces"]
 
 MAX_FACES = 64
 """Most faces of one picture that are looked at, the surest first."""
@@ -40,24 +39,6 @@ class Face:
 
     box: Box
     score: float
-
-
-def read_rgb(data: bytes) -> NDArray[np.uint8]:
-    """Return the picture upright, as RGB [height, width, 3], transparency laid on white.
-
-    Raises:
-        MediaError: when it cannot be read.
-    """
-    import numpy as np
-    import PIL.Image
-    import PIL.ImageOps
-
-    picture = PIL.ImageOps.exif_transpose(open_image(data))
-    if picture.mode.startswith("I") or picture.mode == "F":
-        picture = picture.point(lambda value: value / 256).convert("L")
-    rgba = picture.convert("RGBA")
-    ground = PIL.Image.new("RGBA", rgba.size, "white")
-    return np.asarray(PIL.Image.alpha_composite(ground, rgba).convert("RGB"))
 
 
 def find_faces(rgb: NDArray[np.uint8]) -> list[Face]:

@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from clearmark.core import Evidence, Finding, Match, Stage, Subject
-from clearmark.core.errors import Error, GuardUnavailable
-from clearmark.guardrails.likeness._faces import Face, embed_faces, find_faces, read_rgb
+from clearmark.guardrails._media import pixels_of, read_rgb, unavailable
+from clearmark.guardrails.likeness._faces import Face, embed_faces, find_faces
 from clearmark.guardrails.likeness._registry import LikenessRegistry, RegistryMatch
 from clearmark.guardrails.models import entry
+from clearmark.guardrails.output._change import edit_facts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,10 +26,13 @@ MATCH_DISTANCE = 0.5
 
 
 class LikenessGuard:
-    """Counts faces, and looks each up in a registry where one is given. Needs the extra `faces` only then."""
+    """Counts faces, and looks each up in a registry where one is given. Needs the extra `faces` only then.
+
+    Of a picture that was edited it also says what the edit did to the people in it (`EditFacts`).
+    """
 
     name = "faces"
-    version = "1"
+    version = "2"
     stages = frozenset({Stage.INPUT_MEDIA, Stage.OUTPUT})
     categories: tuple[str, ...] = ("likeness/registered",)
 
@@ -42,20 +46,12 @@ class LikenessGuard:
         Raises:
             GuardUnavailable: when a picture or a weight cannot be read, or the extra is missing.
         """
-        try:
+        with unavailable(self.name, "looking at a picture"):
             return [self._check(subject) for subject in batch]
-        except GuardUnavailable:
-            raise
-        except Error as exc:
-            raise GuardUnavailable(f"{self.name}: {exc.message}", hint=exc.hint) from exc
-        except (OSError, ValueError, MemoryError) as exc:
-            raise GuardUnavailable(f"{self.name}: {type(exc).__name__} while reading a picture") from exc
 
     def _check(self, subject: Subject) -> list[Finding]:
         began = time.perf_counter()
-        if subject.asset is None:
-            raise GuardUnavailable(f"{self.name}: no picture to look at")
-        rgb = read_rgb(subject.asset.data)
+        rgb = pixels_of(self.name, subject)
         faces = find_faces(rgb)
         matches = self._look_up(rgb, faces)
         near = [(face, match) for face, match in matches if match.distance < MATCH_DISTANCE]
@@ -67,12 +63,13 @@ class LikenessGuard:
         )
         height, width = rgb.shape[:2]
         largest = max((face.box.width * face.box.height for face in faces), default=0)
-        facts = MappingProxyType(
+        facts: MappingProxyType[str, bool | int | float | str] = MappingProxyType(
             {
                 "face_count": len(faces),
                 "largest_face": round(largest / (height * width), 4),
                 "registered_people": len({match.enrolment.person for _, match in near}),
                 "registered_consent": allowed,
+                **_edited(subject),
             }
         )
         ms = (time.perf_counter() - began) * 1000
@@ -108,3 +105,12 @@ class LikenessGuard:
             if (match := registry.match(row)) is not None
         ]
         return sorted(found, key=lambda pair: pair[1].distance)
+
+
+def _edited(subject: Subject) -> dict[str, bool | float]:
+    """Return what an edit did, by the faces of the picture that was given; nothing where none was."""
+    given, made, mask = subject.request.init_image, subject.asset, subject.request.mask
+    if subject.stage is not Stage.OUTPUT or given is None or made is None:
+        return {}
+    boxes = [face.box for face in find_faces(read_rgb(given.data))]
+    return edit_facts(given.data, made.data, mask.data if mask else None, boxes).to_facts()

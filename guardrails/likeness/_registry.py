@@ -103,7 +103,8 @@ class LikenessRegistry:
             MediaError: when a picture cannot be read.
             ExtraMissing: without the extra `faces`.
         """
-        from clearmark.guardrails.likeness._faces import embed_faces, find_faces, read_rgb
+        from clearmark.guardrails._media import read_rgb
+        from clearmark.guardrails.likeness._faces import embed_faces, find_faces
 
         if not person.strip() or not basis.strip() or not pictures:
             raise UsageError("an enrolment needs a person, a basis and a picture", hint="pass all three")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from clearmark.core import Box
-from clearmark.guardrails.likeness._faces import Face, embed_faces, find_faces, read_rgb
+from clearmark.guardrails._media import read_rgb
+from clearmark.guardrails.likeness._faces import Face, embed_faces, find_faces
 from clearmark.guardrails.likeness._guard import MATCH_DISTANCE
 
 __all__ = ["main"]

@@ -12,12 +12,11 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from clearmark.core import CATEGORIES, Evidence, Finding, Match, Stage, Subject
-from clearmark.core.errors import Error, GuardUnavailable, UsageError
-from clearmark.core.optional import import_optional
-from clearmark.core.pixels import open_image
+from clearmark.core.errors import UsageError
+from clearmark.guardrails._media import pixels_of, read_rgb, unavailable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,39 +115,39 @@ class HashBankGuard:
     stages = frozenset({Stage.INPUT_MEDIA, Stage.OUTPUT})
 
     def __init__(
-        self, banks: Sequence[HashBank], *, hashed: Callable[[bytes], tuple[bytes, int]] | None = None
+        self,
+        banks: Sequence[HashBank],
+        *,
+        hashed: Callable[[NDArray[np.uint8]], tuple[bytes, int]] | None = None,
     ) -> None:
-        """Look pictures up in `banks`. `hashed` makes 32 bytes and a quality of a picture; by default `pdq`.
+        """Look pictures up in `banks`.
+
+        `hashed` makes 32 bytes and a quality, 0 to 100, of RGB pixels; by default PDQ does.
 
         Raises:
             UsageError: without a bank: a guard that looks nothing up must not look like one that does.
         """
         if not banks:
-            raise UsageError("no hash bank to look pictures up in", hint="read one with `HashBank.read`")
+            raise UsageError(
+                "no hash bank to look pictures up in",
+                hint="put one into the state folder: banks/CATEGORY/NAME.txt",
+            )
         self._banks = tuple(banks)
-        self._hash = hashed or pdq
+        self._hash = hashed or _hash
         self.categories: tuple[str, ...] = tuple(dict.fromkeys(bank.category for bank in banks))
 
     def check(self, batch: Sequence[Subject]) -> list[list[Finding]]:
         """Return one finding for each bank and picture.
 
         Raises:
-            GuardUnavailable: when a picture cannot be read or no hash can be made.
+            GuardUnavailable: when a picture cannot be read.
         """
-        try:
+        with unavailable(self.name, "looking at a picture"):
             return [self._check(subject) for subject in batch]
-        except GuardUnavailable:
-            raise
-        except Error as exc:
-            raise GuardUnavailable(f"{self.name}: {exc.message}", hint=exc.hint) from exc
-        except (OSError, ValueError, MemoryError) as exc:
-            raise GuardUnavailable(f"{self.name}: {type(exc).__name__} while reading a picture") from exc
 
     def _check(self, subject: Subject) -> list[Finding]:
-        if subject.asset is None:
-            raise GuardUnavailable(f"{self.name}: no picture to look at")
         began = time.perf_counter()
-        bits, quality = self._hash(subject.asset.data)
+        bits, quality = self._hash(pixels_of(self.name, subject))
         found = [(bank, bank.match(bits)) for bank in self._banks]
         ms = (time.perf_counter() - began) * 1000
         out: list[Finding] = []
@@ -184,16 +183,14 @@ def pdq(data: bytes) -> tuple[bytes, int]:
 
     Raises:
         MediaError: when it cannot be read.
-        ExtraMissing: without the package `pdqhash`.
     """
-    import numpy as np
+    return _hash(read_rgb(data))
 
-    hasher: Any = import_optional("pdqhash", pip="pip install pdqhash")
-    picture = open_image(data)
-    if picture.mode.startswith("I") or picture.mode == "F":
-        picture = picture.point(lambda value: value / 256).convert("L")
-    rgb = np.ascontiguousarray(picture.convert("RGB"))
+
+def _hash(rgb: NDArray[np.uint8]) -> tuple[bytes, int]:
+    from clearmark.guardrails.memorization import hashes
+
     if min(rgb.shape[:2]) < 5:  # the hash needs a few pixels each way
         return bytes(32), 0
-    vector, quality = hasher.compute(rgb)
-    return np.packbits(np.asarray(vector, dtype=np.uint8)).tobytes(), int(quality)
+    found = hashes.pdq(rgb)
+    return found.bits, found.quality

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from clearmark.core import Box
 from clearmark.core.errors import UsageError
-from clearmark.core.pixels import open_image
+from clearmark.guardrails._media import read_rgb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +56,7 @@ class EditFacts:
 def edit_facts(
     before: bytes, after: bytes, mask: bytes | None = None, faces: Sequence[Box] = ()
 ) -> EditFacts:
-    """Compare a picture before and after an edit. `faces` are boxes in pixels of `before`.
+    """Compare a picture before and after an edit. `faces` are boxes in pixels of `before`, upright.
 
     Raises:
         MediaError: when one cannot be read.
@@ -64,10 +64,13 @@ def edit_facts(
     """
     import numpy as np
 
-    size = open_image(before).size
-    old, new = _pixels(before), _pixels(after)
+    given = read_rgb(before)
+    size = (given.shape[1], given.shape[0])
+    old, new = _shrunk(given), _shrunk(read_rgb(after))
     gone = np.abs(old.astype(np.int16) - new.astype(np.int16)).max(2) >= _CHANGED
-    covered = _pixels(mask).max(2) >= 128 if mask is not None else np.ones((_SIDE, _SIDE), dtype=bool)
+    covered = np.ones((_SIDE, _SIDE), dtype=bool)
+    if mask is not None:
+        covered = _shrunk(read_rgb(mask)).max(2) >= 128
     body = np.zeros((_SIDE, _SIDE), dtype=bool)
     for face in faces:
         _lay(body, face, size)
@@ -89,7 +92,7 @@ def skin_share(data: bytes) -> float:
     Raises:
         MediaError: when it cannot be read.
     """
-    return float(_skin(_pixels(data)).mean())
+    return float(_skin(_shrunk(read_rgb(data))).mean())
 
 
 def _lay(body: NDArray[np.bool_], face: Box, size: tuple[int, int]) -> None:
@@ -102,12 +105,11 @@ def _lay(body: NDArray[np.bool_], face: Box, size: tuple[int, int]) -> None:
     body[max(0, round(top * fy)) : round(bottom * fy), max(0, round(left * fx)) : round(right * fx)] = True
 
 
-def _pixels(data: bytes) -> NDArray[np.uint8]:
+def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import numpy as np
     import PIL.Image
-    import PIL.ImageOps
 
-    picture = PIL.ImageOps.exif_transpose(open_image(data)).convert("RGB")
+    picture = PIL.Image.fromarray(rgb)
     return np.asarray(picture.resize((_SIDE, _SIDE), PIL.Image.Resampling.BILINEAR))
 
 

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from clearmark.core import Asset, Finding, Stage, Subject
+from clearmark.core import Finding, Stage, Subject
 from clearmark.core.errors import Error, GuardUnavailable
-from clearmark.core.pixels import open_image
+from clearmark.guardrails._media import pixels_of, unavailable
 from clearmark.guardrails.models import entry
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class NudityGuard:
         session = _open()
         scores: list[float] = []
         for first in range(0, len(batch), _MAX_BATCH):
-            pixels = np.stack([_prepare(subject.asset) for subject in batch[first : first + _MAX_BATCH]])
+            some = batch[first : first + _MAX_BATCH]
+            pixels = np.stack([_prepare(pixels_of(self.name, subject)) for subject in some])
             scores.extend(_run(session, pixels))
         ms = (time.perf_counter() - began) * 1000 / max(1, len(batch))
         return [[self._finding(score, model.ref, ms)] for score in scores]
@@ -73,43 +74,22 @@ class NudityGuard:
 
 
 def pixels_for_network(picture: Image) -> NDArray[np.float32]:
-    """Return `picture` as the network's input: float32 [224, 224, 3], blue first, mean subtracted."""
+    """Return an RGB picture as the network's input: float32 [224, 224, 3], blue first, mean subtracted."""
     import numpy as np
     import PIL.Image
-    import PIL.ImageOps
 
-    upright = PIL.ImageOps.exif_transpose(picture)
-    if upright.mode != "RGB":
-        upright = _flatten(upright)
-    square = upright.resize((256, 256), PIL.Image.Resampling.BILINEAR).crop((16, 16, 240, 240))
+    square = picture.resize((256, 256), PIL.Image.Resampling.BILINEAR).crop((16, 16, 240, 240))
     with io.BytesIO() as buffer:
         square.save(buffer, "JPEG")
         rgb = np.asarray(PIL.Image.open(buffer), dtype=np.float32)
     return np.ascontiguousarray(rgb[:, :, ::-1] - np.array([104, 117, 123], dtype=np.float32))
 
 
-def _flatten(picture: Image) -> Image:
-    """Lay what is transparent on white: pixels under a clear alpha are not seen by anyone."""
+def _prepare(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     import PIL.Image
 
-    if picture.mode in {"RGBA", "LA", "PA"} or "transparency" in picture.info:
-        rgba = picture.convert("RGBA")
-        ground = PIL.Image.new("RGBA", rgba.size, "white")
-        return PIL.Image.alpha_composite(ground, rgba).convert("RGB")
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return picture.point(lambda value: value / 256).convert("L").convert("RGB")
-    return picture.convert("RGB")
-
-
-def _prepare(asset: Asset | None) -> NDArray[np.float32]:
-    if asset is None:
-        raise GuardUnavailable("nudity: no picture to look at")
-    try:
-        return pixels_for_network(open_image(asset.data))
-    except Error as exc:
-        raise GuardUnavailable(f"nudity: {exc.message}", hint=exc.hint) from exc
-    except (OSError, ValueError, MemoryError) as exc:
-        raise GuardUnavailable(f"nudity: {type(exc).__name__} while reading a picture") from exc
+    with unavailable("nudity", "reading a picture"):
+        return pixels_for_network(PIL.Image.fromarray(rgb))
 
 
 def _open() -> Any:

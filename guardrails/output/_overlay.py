@@ -15,8 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from clearmark.core import Finding, Stage, Subject
-from clearmark.core.errors import Error, GuardUnavailable
-from clearmark.core.pixels import open_image
+from clearmark.guardrails._media import pixels_of, unavailable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,18 +50,12 @@ class OverlayGuard:
         Raises:
             GuardUnavailable: when a picture cannot be read.
         """
-        return [[self._check(subject)] for subject in batch]
+        with unavailable(self.name, "looking at a picture"):
+            return [[self._check(subject)] for subject in batch]
 
     def _check(self, subject: Subject) -> Finding:
         began = time.perf_counter()
-        if subject.asset is None:
-            raise GuardUnavailable(f"{self.name}: no picture to look at")
-        try:
-            strength = overlay_strength(_grey(subject.asset.data))
-        except Error as exc:
-            raise GuardUnavailable(f"{self.name}: {exc.message}", hint=exc.hint) from exc
-        except (OSError, ValueError, MemoryError) as exc:
-            raise GuardUnavailable(f"{self.name}: {type(exc).__name__} while reading a picture") from exc
+        strength = overlay_strength(_grey(pixels_of(self.name, subject)))
         return Finding(
             category="trademark",
             score=min(1.0, max(0.0, 0.5 * strength / LIMIT)),
@@ -148,18 +141,11 @@ def _autocorrelation(fine: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(out, (0, 0), 1.0) - cv2.GaussianBlur(out, (0, 0), 8.0), np.float32)
 
 
-def _grey(data: bytes) -> NDArray[np.float32]:
+def _grey(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     import cv2
     import numpy as np
-    import PIL.Image
-    import PIL.ImageOps
 
-    picture = PIL.ImageOps.exif_transpose(open_image(data))
-    if picture.mode.startswith("I") or picture.mode == "F":
-        picture = picture.point(lambda value: value / 256).convert("L")
-    rgba = picture.convert("RGBA")
-    ground = PIL.Image.new("RGBA", rgba.size, "white")
-    grey = np.asarray(PIL.Image.alpha_composite(ground, rgba).convert("L"))
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     scale = _SIDE / max(grey.shape)
     if scale < 1:
         size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clearmark.guardrails._media import read_rgb
 from clearmark.guardrails.output._overlay import LIMIT, _grey, overlay_strength
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def lay_over(picture: Image, draw: random.Random) -> Image:
 def _strength(picture: Image) -> float:
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=75)
-    return overlay_strength(_grey(stream.getvalue()))
+    return overlay_strength(_grey(read_rgb(stream.getvalue())))
 
 
 def main() -> None:

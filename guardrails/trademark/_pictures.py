@@ -9,9 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from clearmark.core import Box, Evidence, Finding, Match, Stage, Subject
-from clearmark.core.errors import Error, GuardUnavailable
 from clearmark.core.optional import import_optional
-from clearmark.guardrails.likeness._faces import read_rgb
+from clearmark.guardrails._media import pixels_of, unavailable
 from clearmark.guardrails.models import entry
 from clearmark.guardrails.trademark._brands import find_brands
 from clearmark.guardrails.trademark._logos import LogoHit, find_logos
@@ -58,20 +57,12 @@ class MarkGuard:
         Raises:
             GuardUnavailable: when a picture or the index cannot be read, or the reader fails.
         """
-        try:
+        with unavailable(self.name, "looking at a picture"):
             return [self._check(subject) for subject in batch]
-        except GuardUnavailable:
-            raise
-        except Error as exc:
-            raise GuardUnavailable(f"{self.name}: {exc.message}", hint=exc.hint) from exc
-        except (OSError, ValueError, MemoryError) as exc:
-            raise GuardUnavailable(f"{self.name}: {type(exc).__name__} while reading a picture") from exc
 
     def _check(self, subject: Subject) -> list[Finding]:
         began = time.perf_counter()
-        if subject.asset is None:
-            raise GuardUnavailable(f"{self.name}: no picture to look at")
-        rgb = read_rgb(subject.asset.data)
+        rgb = pixels_of(self.name, subject)
         found = [(_score(hit), hit.box, Match(hit.name, "logo")) for hit in find_logos(rgb)]
         facts: dict[str, bool | int | float | str] = {"logo_count": len(found)}
         if self._reader is not None:

@@ -8,35 +8,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def make_tiny_pipeline(folder: Path, *, seed: int = 0) -> Path:
     """Write a pipeline folder of a few hundred kilobytes for 32x32 pictures and return it."""
     import torch
-    from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTokenizer
 
     torch.manual_seed(seed)
     tokenizer = _tokenizer(folder / "tokenizer", CLIPTokenizer)
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=16,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=32,
-    )
+    text = _text_config(tokenizer, layers=1)
     unet = UNet2DConditionModel(
         sample_size=16,
         block_out_channels=(8, 16),
@@ -48,7 +31,7 @@ def make_tiny_pipeline(folder: Path, *, seed: int = 0) -> Path:
         norm_num_groups=4,
     )
     pipeline = StableDiffusionPipeline(
-        vae=vae,
+        vae=_autoencoder(levels=2, side=32),
         unet=unet,
         text_encoder=CLIPTextModel(text),
         tokenizer=tokenizer,
@@ -64,36 +47,12 @@ def make_tiny_pipeline(folder: Path, *, seed: int = 0) -> Path:
 def make_tiny_xl(folder: Path, *, seed: int = 0) -> object:
     """Return a Stable Diffusion XL pipeline with random weights for 256x256 pictures."""
     import torch
-    from diffusers import (
-        AutoencoderKL,
-        EulerDiscreteScheduler,
-        StableDiffusionXLPipeline,
-        UNet2DConditionModel,
-    )
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+    from diffusers import EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     torch.manual_seed(seed)
     tokenizer = _tokenizer(folder / "tokenizer", CLIPTokenizer)
-    text = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=16,
-        projection_dim=16,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    vae = AutoencoderKL(
-        block_out_channels=(8,) * 4,
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=256,
-    )
+    text = _text_config(tokenizer, layers=2)
     unet = UNet2DConditionModel(
         sample_size=32,
         block_out_channels=(8, 16),
@@ -108,7 +67,7 @@ def make_tiny_xl(folder: Path, *, seed: int = 0) -> object:
         projection_class_embeddings_input_dim=16 + 6 * 8,
     )
     pipeline = StableDiffusionXLPipeline(
-        vae=vae,
+        vae=_autoencoder(levels=4, side=256),
         unet=unet,
         text_encoder=CLIPTextModel(text),
         text_encoder_2=CLIPTextModelWithProjection(text),
@@ -121,7 +80,37 @@ def make_tiny_xl(folder: Path, *, seed: int = 0) -> object:
     return pipeline
 
 
-def _tokenizer(folder: Path, kind: type) -> object:
+def _text_config(tokenizer: Any, *, layers: int) -> Any:
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        max_position_embeddings=16,
+        projection_dim=16,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def _autoencoder(*, levels: int, side: int) -> Any:
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        block_out_channels=(8,) * levels,
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=side,
+    )
+
+
+def _tokenizer(folder: Path, kind: type) -> Any:
     """Build a byte-level tokenizer whose words are the 26 letters and the end of a word."""
     folder.mkdir(parents=True, exist_ok=True)
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]

@@ -12,8 +12,9 @@ from tests.contract.guard_contract import GuardContract
 
 from clearmark.core import Asset, Guard, Request, Stage, Subject
 from clearmark.core.errors import GuardUnavailable, KeyUnavailable, MediaError, UsageError
+from clearmark.guardrails._media import read_rgb
 from clearmark.guardrails.likeness import Consent, LikenessGuard, LikenessRegistry
-from clearmark.guardrails.likeness._faces import find_faces, read_rgb
+from clearmark.guardrails.likeness._faces import find_faces
 
 PORTRAIT = (Path(__file__).parents[2] / "assets" / "faces" / "astronaut.jpg").read_bytes()
 LATER = date.today() + timedelta(days=30)  # noqa: DTZ011

@@ -16,7 +16,6 @@ from clearmark.core import Asset, Box, Guard, Request, Stage, Subject
 from clearmark.core.errors import UsageError
 from clearmark.guardrails.output import HashBank, HashBankGuard, edit_facts, pdq, skin_share
 
-pytest.importorskip("pdqhash")
 PORTRAIT = (Path(__file__).parents[2] / "assets" / "faces" / "astronaut.jpg").read_bytes()
 OTHER = "f0" * 32
 
