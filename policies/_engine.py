@@ -11,15 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from clearmark.core import Action, PolicyRef, Reason, RuleHit, Stage, Verdict
-from clearmark.policies._conditions import (
-    Reads,
-    compile_condition,
-    compile_together,
-    evaluate,
-    evaluate_together,
-    reads,
-)
 from clearmark.policies._content import Content
+from clearmark.policies._together import Together
 from clearmark.policies.inputs import Inputs
 from clearmark.policies.messages import UNAVAILABLE, UNCOVERED, ReasonText
 from clearmark.policies.rules import MINORS, Rule, Threshold, error_action
@@ -41,10 +34,9 @@ class _Band:
 
 @dataclass(frozen=True, slots=True)
 class _Check:
-    """A rule with its compiled condition; by mode, what it gives where it does not hold and where it does."""
+    """A rule; by mode, what it gives where its condition does not hold and where it does."""
 
     rule: Rule
-    program: Any
     always: str
     """Its mode on every day; empty where a day comes on which that changes."""
     quiet: Mapping[str, RuleHit]
@@ -57,9 +49,9 @@ class _StagePlan:
     requires: tuple[str, ...]
     thresholds: tuple[_Band, ...]
     checks: tuple[_Check, ...]
-    together: Any
-    """All conditions as one program, which gives the list of their outcomes."""
-    reads: Reads
+    together: Together
+    steady: tuple[tuple[RuleHit, Outcome], ...] | None
+    """What each rule gives on every day; None where one is off, or changes on some day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +68,7 @@ def make_plan(ref: PolicyRef, content: Content) -> Plan:
     stages = {}
     for stage in Stage:
         own = [rule for rule in content.rules if rule.stage is stage]
+        checks = tuple(_check(rule, content.reasons) for rule in own)
         stages[stage] = _StagePlan(
             covered=None
             if stage in content.covered
@@ -84,9 +77,11 @@ def make_plan(ref: PolicyRef, content: Content) -> Plan:
             thresholds=tuple(
                 _band(item, content.reasons[item.category]) for item in content.thresholds[stage].values()
             ),
-            checks=tuple(_check(rule, content.reasons) for rule in own),
-            together=compile_together([rule.when for rule in own]),
-            reads=reads([rule.when for rule in own]),
+            checks=checks,
+            together=Together.of([rule.when for rule in own]),
+            steady=None
+            if any(check.always in ("", "off") for check in checks)
+            else tuple((check.quiet[check.always], check.loud[check.always]) for check in checks),
         )
     return Plan(ref, content.on_error, stages)
 
@@ -130,17 +125,20 @@ def decide(plan: Plan, inputs: Inputs) -> Verdict:
 
 
 def _rules(stage: _StagePlan, inputs: Inputs, hits: list[RuleHit], add: Any) -> None:
-    import cel
-
-    # converted once for all rules: that costs as much as many conditions
-    context = cel.Context(variables=inputs.variables(stage.reads))
-    outcomes = evaluate_together(stage.together, context, len(stage.checks))
-    for number, check in enumerate(stage.checks):
+    outcomes, faults = stage.together.outcomes(inputs)
+    if stage.steady is not None and not faults:
+        for holds, (quiet, loud) in zip(outcomes, stage.steady, strict=True):
+            if holds:
+                add(loud)
+            else:
+                hits.append(quiet)
+        return
+    for number, (check, holds) in enumerate(zip(stage.checks, outcomes, strict=True)):
         rule = check.rule
         mode = check.always or rule.mode_on(inputs.day)
         if mode == "off":
             continue
-        holds, error = (outcomes[number], "") if outcomes else evaluate(check.program, context)
+        error = faults.get(number, "")
         if error:
             hit = RuleHit(rule=rule.id, held=True, action=error_action(rule.on_error), mode=mode, error=error)
             add(_loud(hit, rule.category, UNAVAILABLE))
@@ -226,7 +224,6 @@ def _check(rule: Rule, reasons: Mapping[str, ReasonText]) -> _Check:
     hits = {mode: RuleHit(rule=rule.id, held=True, action=rule.action, mode=mode) for mode in modes}
     return _Check(
         rule=rule,
-        program=compile_condition(rule.when),
         always="" if rule.expires else rule.mode,
         quiet={mode: RuleHit(rule=rule.id, held=False, action=rule.action, mode=mode) for mode in modes},
         loud={mode: _loud(hit, rule.category, words) for mode, hit in hits.items()},
