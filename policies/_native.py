@@ -7,7 +7,7 @@ Python raises where CEL has rules of its own (a score that is missing, a fact of
 library: this module only ever answers what the library would have answered.
 
 The subset: `&&`, `||`, `!`, comparisons of two values of one type, sums and products of scores or of two
-whole fields of the request, `"x" in scores`, `has(facts.x)`, `startsWith`, `endsWith`, `contains` with literal
+whole fields of the request, `"x" in scores`, `has(facts.x)`, `startsWith`, `endsWith`, `contains` with plain
 text, and `[...].exists(x, ...)`. `tests/unit/policies/test_policy_native.py` holds it against the library.
 """
 
