@@ -46,6 +46,7 @@ def conclude(verification: Verification, ledger: Mapping[str, Any] | None = None
         return f"Not a picture that can be read: {verification.problem}."
     sentences = [
         _credentials(verification),
+        *_identities(verification),
         *_recovered(verification),
         *_watermark(verification, ledger),
         *_metadata(verification),
@@ -96,6 +97,31 @@ def _invalid(verification: Verification, signer: str) -> str:
         return f"The certificate of {signer} is not one that may sign Content Credentials."
     reasons = "; ".join(dict.fromkeys(check.explanation for check in verification.credentials.failures))
     return f"The Content Credentials do not hold: {reasons or 'the checks did not pass'}."
+
+
+def _identities(verification: Verification) -> list[str]:
+    """Say who else signed for a picture whose manifest holds."""
+    if verification.credentials.state not in {"trusted", "valid"}:
+        return []
+    out = []
+    for identity in verification.credentials.identities:
+        name = identity.name or "somebody unnamed"
+        if identity.issuer and identity.issuer != name:
+            name += f" ({identity.issuer})"
+        role = ", ".join(one.rpartition(".")[2] for one in identity.roles)
+        role = f" as {role}" if role else ""
+        if identity.state == "trusted":
+            out.append(f"{name} signed for it{role}; a trust list for identities vouches for that name.")
+        elif identity.state == "valid":
+            out.append(
+                f"It is signed in the name of {name}{role}, for which nobody on a trust list for identities "
+                "vouches: anybody can make such a certificate."
+            )
+        elif identity.state == "invalid":
+            out.append("A signature in it that should say who stands behind it does not hold.")
+        else:
+            out.append("Who stands behind it is stated in a way that is not checked here.")
+    return out
 
 
 def _recovered(verification: Verification) -> list[str]:

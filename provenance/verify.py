@@ -195,7 +195,7 @@ class Verifier:
     given the picture, and what returns the mark ids that its other layers or its looks suggest, and others on
     record.
     `by_content` asks a service that reads marks which are not read here; it is sent the file, when all else
-    led nowhere. `ask_revocation` is as for `CredentialReader`.
+    led nowhere. `ask_revocation` and `identity_anchors_pem` are as for `CredentialReader`.
 
     Raises:
         UsageError: a trust list without a readable certificate.
@@ -213,6 +213,7 @@ class Verifier:
         in_noise: InNoise | None = None,
         by_content: ByContent | None = None,
         ask_revocation: bool = False,
+        identity_anchors_pem: bytes | None = None,
     ) -> None:
         self._by_content = by_content
         self._in_noise = in_noise
@@ -221,6 +222,7 @@ class Verifier:
             timestamp_anchors_pem=timestamp_anchors_pem,
             allowed_signers_pem=allowed_signers_pem,
             ask_revocation=ask_revocation,
+            identity_anchors_pem=identity_anchors_pem,
         )
         self._keys = tuple(keys)
         self._repository = repository

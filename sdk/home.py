@@ -28,6 +28,8 @@ _WATERMARK_KEY = "watermark.key"
 _ROOT = "ca-root.pem"
 _CHAIN = "signer-chain.pem"
 _SIGNER = "signer.pem"
+_IDENTITY_CHAIN = "identity-chain.pem"
+_IDENTITY = "identity.pem"
 _KEY_BYTES = 32
 
 
@@ -51,6 +53,11 @@ class Home:
     def manifests(self) -> Path:
         """The file of the manifests that were signed, by which pictures that lost theirs are led back."""
         return self.path / "manifests.db"
+
+    @property
+    def sessions(self) -> Path:
+        """What is kept for a day of refused prompts, by person: sealed sketches, no text."""
+        return self.path / "sessions.db"
 
     @property
     def latent_models(self) -> Path:
@@ -142,6 +149,11 @@ class Home:
         return sorted((self.path / "trust").glob("*.pem"))
 
     @property
+    def identity_trust_lists(self) -> list[Path]:
+        """The PEM files of authorities that vouch for who somebody is, in identity assertions."""
+        return sorted((self.path / "trust-identities").glob("*.pem"))
+
+    @property
     def ledger_key(self) -> bytes:
         """The PEM of the ledger's signing key."""
         return self.key(_LEDGER_KEY)
@@ -165,6 +177,17 @@ class Home:
     def signer(self) -> tuple[bytes, bytes]:
         """The certificate chain and the private key that sign Content Credentials, both PEM."""
         return self.key(_CHAIN), self.key(_SIGNER)
+
+    @property
+    def identity(self) -> tuple[bytes, bytes] | None:
+        """The chain and the key that sign for pictures in a name of one's own, both PEM; None without any.
+
+        Nothing makes them: who wants them puts both files into the folder of keys.
+        """
+        names = (_IDENTITY_CHAIN, _IDENTITY)
+        if not any((self.keys / name).exists() for name in names):
+            return None
+        return self.key(names[0]), self.key(names[1])
 
     @property
     def trust_anchors(self) -> bytes:

@@ -55,11 +55,15 @@ class Stamper:
             KeyUnavailable: one of them cannot be read.
         """
         from clearmark.provenance import ManifestRepository, ManifestSigner
+        from clearmark.provenance.credentials import IdentitySigner
         from clearmark.provenance.watermark import get_codec
         from clearmark.sdk.latent import LatentMarker
 
         marking = policy.marking
-        signer = ManifestSigner.from_pem(*home.signer) if marking.manifest else None
+        signer = None
+        if marking.manifest:
+            identity = IdentitySigner.from_pem(*home.identity) if home.identity else None
+            signer = ManifestSigner.from_pem(*home.signer, identity=identity)
         return cls(
             marking=marking,
             log=home.ledger_name,

@@ -37,11 +37,14 @@ class Inspector:
         *,
         ledger: Ledger | None,
         trust: bytes = b"",
+        trust_identities: bytes = b"",
         resolver: str = "",
         upload: bool = False,
         ask_revocation: bool = False,
     ) -> Inspector:
         """Trust the state folder's own authority, the lists added to it, and whatever `trust` (PEM) adds.
+
+        `trust_identities` (PEM) adds to the state folder's authorities for identities, a list apart.
 
         `resolver` is the address of a Soft Binding Resolution API that is asked for manifests which are not
         on record here: by mark id and fingerprint, and with `upload` also by the picture itself.
@@ -65,9 +68,11 @@ class Inspector:
                 trust,
             )
         )
+        names = b"\n".join((*(path.read_bytes() for path in home.identity_trust_lists), trust_identities))
         return cls(
             verifier=Verifier(
                 anchors if anchors.strip() else None,
+                identity_anchors_pem=names if names.strip() else None,
                 keys=(home.watermark_key,) if home.exists else (),
                 repository=ManifestSources(*(one for one in (repository, client) if one is not None)),
                 by_content=client.by_content if client is not None and upload else None,
@@ -84,6 +89,7 @@ class Inspector:
         home: Home,
         *,
         trust: bytes = b"",
+        trust_identities: bytes = b"",
         resolver: str = "",
         upload: bool = False,
         ask_revocation: bool = False,
@@ -93,7 +99,13 @@ class Inspector:
 
         ledger = open_ledger(home, create=False) if home.database.exists() else None
         return cls.from_home(
-            home, ledger=ledger, trust=trust, resolver=resolver, upload=upload, ask_revocation=ask_revocation
+            home,
+            ledger=ledger,
+            trust=trust,
+            trust_identities=trust_identities,
+            resolver=resolver,
+            upload=upload,
+            ask_revocation=ask_revocation,
         )
 
     def inspect(self, files: Sequence[bytes]) -> list[Verified]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from clearmark.core.errors import MediaError
 
-__all__ = ["Tagged", "decode"]
+__all__ = ["Tagged", "decode", "encode", "members"]
 
 _MAX_DEPTH = 16
 _MAX_ITEMS = 10_000
@@ -30,6 +30,30 @@ def decode(data: bytes) -> Any:
         MediaError: for anything that is cut short, too deep, or of a kind that COSE does not use.
     """
     return _Decoder(data).item(0)
+
+
+def members(data: bytes) -> dict[Any, bytes]:
+    """Return the bytes of each value of a map, as they stand: what was signed is bytes, not values.
+
+    Raises:
+        MediaError: as for `decode`; for what is no map, names a key twice, or has bytes behind it.
+    """
+    return _Decoder(data).members()
+
+
+def encode(value: str | bytes | list[Any]) -> bytes:
+    """Return the shortest form of text, bytes, or an array of them: all that a signature structure has."""
+    if isinstance(value, list):
+        return _head(4, len(value)) + b"".join(encode(one) for one in value)
+    data = value.encode() if isinstance(value, str) else value
+    return _head(3 if isinstance(value, str) else 2, len(data)) + data
+
+
+def _head(major: int, number: int) -> bytes:
+    if number < 24:
+        return bytes([major << 5 | number])
+    size = next(size for size in (1, 2, 4, 8) if number < 1 << 8 * size)
+    return bytes([major << 5 | 23 + size.bit_length()]) + number.to_bytes(size, "big")
 
 
 class _Decoder:
@@ -55,6 +79,22 @@ class _Decoder:
             piece = self._take(number)
             return piece if major == 2 else piece.decode("utf-8", "replace")
         return self._container(major, number, depth)
+
+    def members(self) -> dict[Any, bytes]:
+        first = self._take(1)[0]
+        if first >> 5 != 5 or first & 0x1F == 31:
+            raise MediaError("CBOR that is no map of a known size")
+        out: dict[Any, bytes] = {}
+        for _ in range(self._at_most(self._number(first & 0x1F))):
+            key = self.item(1)
+            start = self._at
+            self.item(1)
+            if not isinstance(key, int | str | bytes) or key in out:
+                raise MediaError("CBOR with a key twice, or one that is no simple value")
+            out[key] = self._data[start : self._at]
+        if self._at != len(self._data):
+            raise MediaError("CBOR with bytes behind it")
+        return out
 
     def _container(self, major: int, number: int, depth: int) -> Any:
         if major == 4:

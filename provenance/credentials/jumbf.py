@@ -8,17 +8,35 @@ from dataclasses import dataclass, field
 
 from clearmark.core.errors import MediaError
 
-__all__ = ["Superbox", "active_manifest", "active_only", "count_manifests", "find_content", "superboxes"]
+__all__ = [
+    "Superbox",
+    "active_manifest",
+    "active_only",
+    "count_manifests",
+    "find_content",
+    "parts_of",
+    "superboxes",
+]
 
 _MAX_BOXES = 10_000
 
 
 @dataclass(frozen=True)
 class Superbox:
-    """A labelled superbox; `content` is what follows its description box."""
+    """A labelled superbox: `body` is all behind its header, `content` what follows the description box."""
 
     label: str
     content: bytes = field(repr=False)
+    body: bytes = field(repr=False, default=b"")
+
+    @property
+    def cbor(self) -> bytes | None:
+        """The content of its first CBOR box, or None.
+
+        Raises:
+            MediaError: when lengths do not fit.
+        """
+        return next((body for kind, body in _boxes(self.content) if kind == b"cbor"), None)
 
 
 def superboxes(data: bytes) -> Iterator[Superbox]:
@@ -36,7 +54,7 @@ def superboxes(data: bytes) -> Iterator[Superbox]:
         label = ""
         if description[16] & 0x02:  # the toggle says that a label follows
             label = description[17:].split(b"\x00", 1)[0].decode("utf-8", "replace")
-        yield Superbox(label, body[len(body) - _rest(body) :])
+        yield Superbox(label, body[len(body) - _rest(body) :], body)
 
 
 def count_manifests(store: bytes) -> int:
@@ -67,16 +85,21 @@ def active_only(store: bytes) -> bytes:
     return _box(b"jumb", _box(*parts[0]) + _box(*parts[-1]))
 
 
-def find_content(store: bytes, manifest: str, name: str) -> bytes | None:
-    """Return the content of the first CBOR box of `name` in the manifest labelled `manifest`, or None."""
+def parts_of(store: bytes, manifest: str) -> Iterator[Superbox]:
+    """Yield the parts of the manifest labelled `manifest`: assertion store, claim, signature.
+
+    Raises:
+        MediaError: when lengths do not fit.
+    """
     for outer in superboxes(store):
         for candidate in superboxes(outer.content):
-            if candidate.label != manifest:
-                continue
-            for part in superboxes(candidate.content):
-                if part.label == name:
-                    return next((body for kind, body in _boxes(part.content) if kind == b"cbor"), None)
-    return None
+            if candidate.label == manifest:
+                yield from superboxes(candidate.content)
+
+
+def find_content(store: bytes, manifest: str, name: str) -> bytes | None:
+    """Return the content of the first CBOR box of `name` in the manifest labelled `manifest`, or None."""
+    return next((part.cbor for part in parts_of(store, manifest) if part.label == name), None)
 
 
 def _box(kind: bytes, body: bytes) -> bytes:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
 
-__all__ = ["algorithm_of", "load_key", "plain_pem"]
+__all__ = ["algorithm_of", "load_key", "plain_pem", "raw_signature"]
 
 _CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
@@ -68,3 +68,17 @@ def plain_pem(key: PrivateKey) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def raw_signature(algorithm: str, signature: bytes) -> bytes:
+    """Return an ECDSA signature as r and s side by side, also where a key service gives it in DER form."""
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    size = {"ES256": 32, "ES384": 48, "ES512": 66}.get(algorithm)
+    if size is None or len(signature) == 2 * size:
+        return signature
+    try:
+        r, s = decode_dss_signature(signature)
+        return r.to_bytes(size, "big") + s.to_bytes(size, "big")
+    except (ValueError, OverflowError):
+        return signature  # no ECDSA signature at all: whoever checks it says so

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -14,11 +15,14 @@ from clearmark.core.errors import MediaError
 from clearmark.core.parts import check_parts
 from clearmark.core.pixels import MAX_BYTES
 from clearmark.provenance.credentials.certificates import fingerprint, may_sign_claims, signing_certificate
+from clearmark.provenance.credentials.checks import Check
+from clearmark.provenance.credentials.checks import plain_text as _text
 from clearmark.provenance.credentials.codes import explain
+from clearmark.provenance.credentials.identity import IDENTITY_ASSERTION, Identity, read_identities
 from clearmark.provenance.credentials.jumbf import count_manifests
 from clearmark.provenance.credentials.manifest import LEDGER_ASSERTION
 from clearmark.provenance.credentials.store import extract_stores
-from clearmark.provenance.credentials.trust import STAMPS_ONLY, anchors_of, context
+from clearmark.provenance.credentials.trust import STAMPS_ONLY, anchors_of, certificates_of, context
 
 __all__ = ["ABSENT", "UNREADABLE", "Check", "CredentialReader", "Credentials", "Ingredient"]
 
@@ -37,21 +41,7 @@ _GROUPS: tuple[tuple[str, bool | None], ...] = (
 _TRACE = b"jumdc2pa"
 """What stands in every file that holds a manifest store, broken or not."""
 
-_MAX_TEXT = 512
 _MAX_ITEMS = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class Check:
-    """One validation result: a code of the C2PA specification (section 15.2), and its meaning in words."""
-
-    code: str
-    explanation: str
-    passed: bool | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the JSON form; `passed` is null for what is only informational."""
-        return {"code": self.code, "explanation": self.explanation, "passed": self.passed}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +89,7 @@ class Credentials:
     ledger: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     bindings: tuple[tuple[str, str], ...] = ()
     assertions: tuple[str, ...] = ()
+    identities: tuple[Identity, ...] = ()
 
     @property
     def failures(self) -> tuple[Check, ...]:
@@ -127,6 +118,7 @@ class Credentials:
             "manifests": self.manifests,
             "ledger": dict(self.ledger) or None,
             "soft_bindings": [{"alg": alg, "value": value} for alg, value in self.bindings],
+            "identities": [identity.to_dict() for identity in self.identities],
         }
 
 
@@ -139,7 +131,8 @@ class CredentialReader:
     `timestamp_anchors_pem` are authorities that may vouch for time stamps but not for signers;
     `allowed_signers_pem` are the certificates of single signers that are trusted by themselves. With
     `ask_revocation` the authority that a signer's certificate names is asked over the network whether it has
-    revoked it; without, only an answer that was stapled to the signature counts.
+    revoked it; without, only an answer that was stapled to the signature counts. `identity_anchors_pem` are
+    authorities that may vouch for who somebody is, in identity assertions.
     """
 
     def __init__(
@@ -149,8 +142,10 @@ class CredentialReader:
         timestamp_anchors_pem: bytes | None = None,
         allowed_signers_pem: bytes | None = None,
         ask_revocation: bool = False,
+        identity_anchors_pem: bytes | None = None,
     ) -> None:
         self._anchors = (trust_anchors_pem, timestamp_anchors_pem)
+        self._identity_anchors = certificates_of(identity_anchors_pem) if identity_anchors_pem else ()
         self._ask_revocation = ask_revocation
         allowed = anchors_of(allowed_signers_pem) if allowed_signers_pem else ()
         self._allowed = frozenset(one.sha256 for one in allowed)
@@ -173,8 +168,7 @@ class CredentialReader:
         if number > MAX_MANIFESTS:
             return _unreadable("general.error", f"{number} manifests; at most {MAX_MANIFESTS} are checked")
         try:
-            report = self._report(data, media_type, store)
-            return ABSENT if report is None else self._second_look(_parse(report), report, held)
+            return self._judged(self._report(data, media_type, store), held)
         except _Inaccessible as exc:
             return _unreadable("manifest.inaccessible", str(exc))
         except _faults() as exc:
@@ -196,6 +190,11 @@ class CredentialReader:
                 raise _Inaccessible("it is kept elsewhere")
             report: dict[str, Any] = json.loads(reader.json())
             return report
+
+    def _judged(self, report: dict[str, Any] | None, held: tuple[bytes, ...]) -> Credentials:
+        if report is None:
+            return ABSENT
+        return self._with_identities(self._second_look(_parse(report), report, held), report, held)
 
     def _second_look(
         self, credentials: Credentials, report: dict[str, Any], stores: tuple[bytes, ...]
@@ -221,6 +220,26 @@ class CredentialReader:
             return _not_looked_at(credentials)
         return _allowed(credentials) if prints <= self._allowed else credentials
 
+    def _with_identities(
+        self, credentials: Credentials, report: dict[str, Any], stores: tuple[bytes, ...]
+    ) -> Credentials:
+        """Say who else signed for it; nothing that the library finds fault with is called good."""
+        if not any(name.split("__")[0] == IDENTITY_ASSERTION for name in credentials.assertions):
+            return credentials
+        codes = {check.code for check in credentials.validation if check.passed}
+        stamped = credentials.signed_at if codes & {"timeStamp.trusted"} else ""
+        found: list[Identity] = []
+        for store in stores:
+            with suppress(MediaError):
+                found += read_identities(
+                    store, report["active_manifest"], anchors=self._identity_anchors, at=_moment(stamped)
+                )
+        rows = (report.get("validation_results", {}).get("activeManifest") or {}).get("failure") or []
+        faults = {row.get("code", "") for row in rows} - {"cawg.x509.credential.untrusted"}
+        if any(code.startswith(("cawg.identity.", "cawg.x509.")) for code in faults):
+            found = [_doubted(one) for one in found]
+        return replace(credentials, identities=tuple(found))
+
 
 class _Inaccessible(Exception):
     """The manifest is not in the file, and nothing is fetched because a file says so."""
@@ -245,6 +264,22 @@ def _count(store: bytes) -> int:
         return count_manifests(store)
     except MediaError:
         return 0
+
+
+def _moment(stamped: str) -> datetime | None:
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(stamped) if stamped else None
+        return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+    return None
+
+
+def _doubted(identity: Identity) -> Identity:
+    """An assertion that was found good here, in a manifest where the library found one that is not."""
+    if identity.state in {"invalid", "unknown"}:
+        return identity
+    words = "the C2PA library finds fault with a statement of who stands behind it"
+    check = Check(code="cawg.identity.assertion.mismatch", explanation=words, passed=False)
+    return replace(identity, state="invalid", checks=(check, *identity.checks))
 
 
 def _refused(credentials: Credentials) -> Credentials:
@@ -294,7 +329,7 @@ def _parse(report: dict[str, Any]) -> Credentials:
     actions = tuple(_actions(data))
     signature = manifest.get("signature_info") or {}
     return Credentials(
-        state=_state(report.get("validation_state", ""), checks),
+        state=_state(_word(report, results), checks),
         signer=_text(signature.get("common_name") or signature.get("issuer") or ""),
         issuer=_text(signature.get("issuer") or ""),
         algorithm=_text(signature.get("alg") or ""),
@@ -320,6 +355,14 @@ def _not_trusted(checks: tuple[Check, ...]) -> tuple[Check, ...]:
     return (Check(code=_UNTRUSTED, explanation=explain(_UNTRUSTED), passed=False), *kept)
 
 
+def _word(report: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Return the library's one word, as it would be without identity assertions: those are judged apart."""
+    said = str(report.get("validation_state", ""))
+    rows = (results.get("activeManifest") or {}).get("failure") or []
+    alone = bool(rows) and all(str(row.get("code", "")).startswith("cawg.") for row in rows)
+    return "Trusted" if said == "Valid" and alone else said
+
+
 def _state(word: str, checks: tuple[Check, ...]) -> str:
     """Judge by the failures, and never call better what the library calls worse."""
     failed = {check.code for check in checks if check.passed is False}
@@ -336,7 +379,12 @@ def _checks(results: Mapping[str, Any]) -> Iterator[Check]:
     groups += [delta.get("validationDeltas") or {} for delta in results.get("ingredientDeltas") or []]
     for name, passed in _GROUPS:
         rows = [row for group in groups for row in group.get(name) or []][:_MAX_ITEMS]
-        pairs = [(row.get("code", ""), row.get("explanation") or "") for row in rows]
+        # Who else signed for it is another question: it is judged apart, and breaks no manifest.
+        pairs = [
+            (row.get("code", ""), row.get("explanation") or "")
+            for row in rows
+            if not str(row.get("code", "")).startswith("cawg.")
+        ]
         for code, words in dict.fromkeys((code, explain(code, said)) for code, said in pairs):
             yield Check(code=_text(code), explanation=_text(words), passed=passed)
 
@@ -402,9 +450,3 @@ def _generator(manifest: dict[str, Any]) -> str:
     if infos:
         return _text(f"{infos[0].get('name', '')} {infos[0].get('version') or ''}".strip())
     return _text(manifest.get("claim_generator") or "")
-
-
-def _text(value: Any) -> str:
-    """Bound what a file may put into our output, and keep control characters out of terminals."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    return "".join(char if char.isprintable() else " " for char in text[:_MAX_TEXT])

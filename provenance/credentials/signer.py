@@ -15,11 +15,13 @@ from clearmark.core.assets import Asset
 from clearmark.core.errors import KeyUnavailable, MediaError, SigningFailed
 from clearmark.core.marks import ManifestMark
 from clearmark.provenance._sources import source_type_uri
-from clearmark.provenance.credentials.keys import algorithm_of, load_key, plain_pem
+from clearmark.provenance.credentials.identity_signer import STATEMENTS, IdentitySigner
+from clearmark.provenance.credentials.keys import algorithm_of, load_key, plain_pem, raw_signature
+from clearmark.provenance.credentials.loopback import SigningServer
 from clearmark.provenance.credentials.manifest import ManifestSpec
 from clearmark.provenance.credentials.reader import UNREADABLE, CredentialReader, Credentials
 from clearmark.provenance.credentials.store import strip_store
-from clearmark.provenance.credentials.trust import context, pem_blocks
+from clearmark.provenance.credentials.trust import context, pem_blocks, settings
 
 __all__ = ["ManifestSigner", "Signed"]
 
@@ -36,11 +38,16 @@ class Signed:
 class ManifestSigner:
     """Signs C2PA manifests with one certificate chain. Safe to share between threads and after a fork.
 
-    Made by `from_pem` or `from_callback`.
+    Made by `from_pem` or `from_callback`. `identity` is who signs for the picture beside it.
     """
 
     def __init__(
-        self, *, chain_pem: bytes, key: bytes | Callable[[bytes], bytes], timestamp_url: str = ""
+        self,
+        *,
+        chain_pem: bytes,
+        key: bytes | Callable[[bytes], bytes],
+        timestamp_url: str = "",
+        identity: IdentitySigner | None = None,
     ) -> None:
         from cryptography import x509
 
@@ -52,6 +59,9 @@ class ManifestSigner:
         self._native: tuple[int, Any] | None = None
         self._lock = threading.Lock()
         self._fault = threading.local()
+        self._identity = identity
+        self._contexts: dict[tuple[int, bytes | None], Any] = {}
+        self._server = _server(self, identity) if identity is not None else None
 
     @classmethod
     def from_pem(
@@ -61,6 +71,7 @@ class ManifestSigner:
         *,
         password: bytes | None = None,
         timestamp_url: str = "",
+        identity: IdentitySigner | None = None,
     ) -> ManifestSigner:
         """Make a signer from a chain (leaf first) and a private key, PKCS#8; `password` decrypts it.
 
@@ -76,11 +87,16 @@ class ManifestSigner:
                 "the signing key is not the one that the certificate was issued for",
                 hint="give the chain and the key of the same pair, the leaf certificate first",
             )
-        return cls(chain_pem=chain_pem, key=plain_pem(key), timestamp_url=timestamp_url)
+        return cls(chain_pem=chain_pem, key=plain_pem(key), timestamp_url=timestamp_url, identity=identity)
 
     @classmethod
     def from_callback(
-        cls, chain_pem: bytes, sign: Callable[[bytes], bytes], *, timestamp_url: str = ""
+        cls,
+        chain_pem: bytes,
+        sign: Callable[[bytes], bytes],
+        *,
+        timestamp_url: str = "",
+        identity: IdentitySigner | None = None,
     ) -> ManifestSigner:
         """Make a signer whose key is elsewhere: `sign` gets the bytes to sign and returns the signature.
 
@@ -91,7 +107,7 @@ class ManifestSigner:
         Raises:
             KeyUnavailable: when the chain does not parse, or its key is of a kind that C2PA does not allow.
         """
-        return cls(chain_pem=chain_pem, key=sign, timestamp_url=timestamp_url)
+        return cls(chain_pem=chain_pem, key=sign, timestamp_url=timestamp_url, identity=identity)
 
     @property
     def name(self) -> str:
@@ -124,11 +140,13 @@ class ManifestSigner:
                 f"the signing certificate ended on {self.expires:%Y-%m-%d}",
                 hint="renew it; what was signed before keeps its time stamp, if it has one",
             )
+        if self._identity is not None:
+            self._identity.check()
         self._fault.error = None
         try:
             written, store = self._written(data, media_type, spec, trust_anchors_pem)
         except c2pa.C2paError as exc:
-            fault = self._fault.error
+            fault = self._fault.error or (self._server.fault() if self._server else None)
             raise SigningFailed(
                 f"the manifest could not be signed: {fault or exc}",
                 hint="check the key, its token or service" if fault else "",
@@ -142,12 +160,14 @@ class ManifestSigner:
         import c2pa
 
         out = io.BytesIO()
-        builder = c2pa.Builder(spec.to_json(), context=context(anchors))
+        builder = c2pa.Builder(spec.to_json(), context=self._context(anchors))
         for asset, definition in spec.ingredients:
             data_in, definition_in = _readable(asset, definition)
             builder.add_ingredient(definition_in, asset.media_type, io.BytesIO(data_in))
         try:
-            store = builder.sign(self._signer(), media_type, io.BytesIO(data), out)
+            # With an identity, the library signs with what stands in the context's settings.
+            signer = () if self._identity else (self._signer(),)
+            store = builder.sign(*signer, media_type, io.BytesIO(data), out)
         except c2pa.C2paError.Signature:
             # Very rarely the library cannot use a signature that it made itself; ECDSA makes another.
             if attempts <= 1 or self._fault.error is not None:
@@ -163,6 +183,16 @@ class ManifestSigner:
                 f"the manifest does not read back as valid: {codes}",
                 hint="the certificate may lack the key usages that C2PA asks for",
             )
+        if (self._identity is not None) != bool(credentials.identities) or any(
+            one.state not in {"valid", "trusted"} for one in credentials.identities
+        ):
+            # The library takes whatever comes from an address for a signature, an error as well.
+            fault = self._server.fault() if self._server else None
+            reason = fault or "its signature does not fit"
+            raise SigningFailed(
+                f"the identity assertion does not read back as valid: {reason}",
+                hint="check the identity's key, its token or service",
+            ) from fault
         expected = {**spec.ledger.to_dict(), "mark_id": spec.mark_id} if spec.ledger else {}
         if dict(credentials.ledger) != expected or len(credentials.ingredients) != len(spec.ingredients):
             raise SigningFailed("the manifest does not read back as it was written")
@@ -174,6 +204,32 @@ class ManifestSigner:
             store=store,
         )
         return Signed(data=data, mark=mark, credentials=credentials)
+
+    def _context(self, anchors: bytes | None) -> Any:
+        if self._identity is None:
+            return context(anchors)
+        key = (getpid(), anchors)
+        with self._lock:
+            if key not in self._contexts:
+                if len(self._contexts) >= _MOST_CONTEXTS:
+                    self._contexts.pop(next(iter(self._contexts)))
+                self._contexts[key] = _signing_context(self._settings(anchors))
+            return self._contexts[key]
+
+    def _settings(self, anchors: bytes | None) -> dict[str, Any]:
+        assert self._identity is not None
+        assert self._server is not None
+        urls = self._server.urls()
+        named = {"referenced_assertions": list(STATEMENTS), "roles": list(self._identity.roles)}
+        claim = _key_settings(self._key, self._chain, self.algorithm, urls["claim"])
+        identity = _key_settings(
+            self._identity.key, self._identity.chain, self._identity.algorithm, urls["identity"]
+        )
+        if self._timestamp_url:
+            next(iter(claim.values()))["tsa_url"] = self._timestamp_url
+        next(iter(identity.values())).update(named)
+        clean = pem_blocks(anchors) if anchors else b""
+        return {**settings(clean), "signer": claim, "cawg_x509_signer": identity}
 
     def _signer(self) -> Any:
         import c2pa
@@ -204,6 +260,58 @@ class ManifestSigner:
             self._chain.decode("ascii"),
             self._timestamp_url or None,
         )
+
+
+_MOST_CONTEXTS = 4
+
+
+def _server(signer: ManifestSigner, identity: IdentitySigner) -> SigningServer:
+    """Serve the keys that are elsewhere; nothing is started before it is needed."""
+
+    def at(algorithm: str, key: bytes | Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
+        def sign(data: bytes) -> bytes:
+            if isinstance(key, bytes):
+                raise KeyUnavailable("this key is not signed with over an address")
+            return raw_signature(algorithm, key(data))
+
+        return sign
+
+    return SigningServer(
+        {
+            "claim": at(signer.algorithm, signer._key),
+            "identity": at(identity.algorithm, identity.key),
+        }
+    )
+
+
+def _key_settings(
+    key: bytes | Callable[[bytes], bytes], chain: bytes, algorithm: str, url: str
+) -> dict[str, Any]:
+    """Return the library's settings for one signer: its key, or where it is asked."""
+    common = {"alg": algorithm.lower(), "sign_cert": chain.decode("ascii")}
+    if isinstance(key, bytes):
+        return {"local": {**common, "private_key": key.decode("ascii")}}
+    return {"remote": {**common, "url": url}}
+
+
+def _signing_context(made: dict[str, Any]) -> Any:
+    """Return a context whose signers stand in its settings, and which says so: the library forgets to."""
+    import c2pa
+
+    inner = c2pa.Context.from_dict(made)
+
+    class Signing(c2pa.ContextProvider):  # type: ignore[misc]  # the library has no types
+        has_signer = True
+
+        @property
+        def is_valid(self) -> bool:
+            return bool(inner.is_valid)
+
+        @property
+        def execution_context(self) -> Any:
+            return inner.execution_context
+
+    return Signing()
 
 
 def _readable(asset: Asset, definition: dict[str, str]) -> tuple[bytes, dict[str, str]]:

@@ -13,11 +13,23 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clearmark.core.errors import UsageError
 
-__all__ = ["STAMPS_ONLY", "TRUSTED_USAGES", "Anchor", "anchors_of", "context", "pem_blocks"]
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+__all__ = [
+    "STAMPS_ONLY",
+    "TRUSTED_USAGES",
+    "Anchor",
+    "anchors_of",
+    "certificates_of",
+    "context",
+    "pem_blocks",
+    "settings",
+]
 
 TRUSTED_USAGES = (
     "1.3.6.1.4.1.62558.2.1",  # C2PA claim signing
@@ -88,6 +100,17 @@ def anchors_of(pem: bytes | str) -> tuple[Anchor, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def certificates_of(pem: bytes | str) -> tuple[Certificate, ...]:
+    """Return the certificates of a trust list, each once.
+
+    Raises:
+        UsageError: when there is no certificate in it, or when one does not parse.
+    """
+    from cryptography import x509
+
+    return tuple(dict.fromkeys(x509.load_pem_x509_certificates(pem_blocks(pem))))
+
+
 def context(
     trust_anchors_pem: bytes | None,
     timestamp_anchors_pem: bytes | None = None,
@@ -118,6 +141,11 @@ def _clean(pem: bytes) -> bytes:
 def _make(anchors: bytes, stamps: bytes, ask_revocation: bool) -> Any:
     import c2pa
 
+    return c2pa.Context.from_dict(settings(anchors, stamps, ask_revocation=ask_revocation))
+
+
+def settings(anchors: bytes = b"", stamps: bytes = b"", *, ask_revocation: bool = False) -> dict[str, Any]:
+    """Return all settings of the library that are ever made; the anchors are clean PEM."""
     trust: dict[str, Any] = {"trust_config": "\n".join(TRUSTED_USAGES) + "\n"}
     if anchors:
         trust["trust_anchors"] = anchors.decode("ascii")
@@ -125,16 +153,14 @@ def _make(anchors: bytes, stamps: bytes, ask_revocation: bool) -> Any:
         # The library has one trust for signers and time stamps, but says by which of two lists it was found;
         # the reader takes nobody for a signer who stands in this one only.
         trust["user_anchors"] = stamps.decode("ascii")
-    return c2pa.Context.from_dict(
-        {
-            "verify": {
-                # Whatever is signed is read back and judged by us, more strictly than the library does.
-                "verify_after_sign": False,
-                # Nothing is fetched from the network because a file says so, unless somebody asks for that.
-                "remote_manifest_fetch": False,
-                "ocsp_fetch": ask_revocation,
-            },
-            "trust": trust,
-            "builder": {"thumbnail": {"enabled": False}},
-        }
-    )
+    return {
+        "verify": {
+            # Whatever is signed is read back and judged by us, more strictly than the library does.
+            "verify_after_sign": False,
+            # Nothing is fetched from the network because a file says so, unless somebody asks for that.
+            "remote_manifest_fetch": False,
+            "ocsp_fetch": ask_revocation,
+        },
+        "trust": trust,
+        "builder": {"thumbnail": {"enabled": False}},
+    }

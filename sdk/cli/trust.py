@@ -26,12 +26,16 @@ OFFICIAL = "https://raw.githubusercontent.com/c2pa-org/conformance-public/main/t
 """C2PA's own list of certification authorities (CC BY 4.0)."""
 
 _MAX_BYTES = 8 * 1024 * 1024
+_IdentitiesOption = Annotated[
+    bool, typer.Option("--identities", help="The list of who vouches for names, not for signing tools.")
+]
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @app.command("list")
 @command
-def list_(home: HomeOption = None, json_: JsonOption = False) -> int:
+def list_(identities: _IdentitiesOption = False, home: HomeOption = None, json_: JsonOption = False) -> int:
     """Say which certificates are trusted, from which list, and until when."""
     from clearmark.provenance.credentials import anchors_of
 
@@ -42,7 +46,7 @@ def list_(home: HomeOption = None, json_: JsonOption = False) -> int:
             "expires": anchor.expires.date().isoformat(),
             "sha256": anchor.sha256,
         }
-        for path in Home.locate(home).trust_lists
+        for path in _lists(Home.locate(home), identities=identities)
         for anchor in anchors_of(path.read_bytes())
     ]
     if json_:
@@ -58,6 +62,7 @@ def list_(home: HomeOption = None, json_: JsonOption = False) -> int:
 def add(
     paths: Annotated[list[Path], typer.Argument(help="PEM files of certificates to trust.")],
     name: Annotated[str, typer.Option("--name", help="Name of the list. Default: the file's.")] = "",
+    identities: _IdentitiesOption = False,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
@@ -65,7 +70,7 @@ def add(
     if name and len(paths) > 1:
         raise UsageError("one name for several files", hint="add them one by one")
     for path in paths:
-        _keep(Home.locate(home), name or path.stem, _read(path), json_=json_)
+        _keep(_folder(Home.locate(home), identities=identities), name or path.stem, _read(path), json_=json_)
     return 0
 
 
@@ -84,11 +89,19 @@ def update(
     What does not parse leaves the list that is there as it is.
     """
     data = _fetch(source) if "://" in source else _read(Path(source))
-    _keep(Home.locate(home), name, data, json_=json_)
+    _keep(_folder(Home.locate(home), identities=False), name, data, json_=json_)
     return 0
 
 
-def _keep(home: Home, name: str, pem: bytes, *, json_: bool) -> None:
+def _lists(home: Home, *, identities: bool) -> list[Path]:
+    return home.identity_trust_lists if identities else home.trust_lists
+
+
+def _folder(home: Home, *, identities: bool) -> Path:
+    return home.path / ("trust-identities" if identities else "trust")
+
+
+def _keep(folder: Path, name: str, pem: bytes, *, json_: bool) -> None:
     from clearmark.provenance.credentials import anchors_of, pem_blocks
 
     if not _NAME.fullmatch(name):
@@ -96,7 +109,7 @@ def _keep(home: Home, name: str, pem: bytes, *, json_: bool) -> None:
             f"{name[:64]!r} cannot be a list's name", hint="letters, digits, dot, dash, underscore"
         )
     clean = pem_blocks(pem)
-    target = home.path / "trust" / f"{name}.pem"
+    target = folder / f"{name}.pem"
     before = {one.sha256 for one in anchors_of(target.read_bytes())} if target.exists() else set()
     now = {one.sha256 for one in anchors_of(clean)}
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -23,6 +23,13 @@ def verify(
         list[Path] | None,
         typer.Option("--trust", help="PEM file of further root certificates to trust."),
     ] = None,
+    trust_identities: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--trust-identities",
+            help="PEM file of authorities that vouch for who signed for a picture (CAWG identity).",
+        ),
+    ] = None,
     resolver: Annotated[
         str,
         typer.Option(
@@ -55,6 +62,7 @@ def verify(
         Inspector.open(
             Home.locate(home),
             trust=anchors,
+            trust_identities=b"".join(_pem(path) for path in trust_identities or []),
             resolver=resolver,
             upload=upload,
             ask_revocation=ask_revocation,
@@ -98,6 +106,10 @@ def _print(path: Path, verified: Verified) -> None:
     )
     for item in credentials.get("validation", []):
         say(f"               {item['code']}: {item['explanation']}")
+    for identity in credentials.get("identities", []):
+        say(f"  identity     {_words(identity, ('state', 'name', 'issuer'))}")
+        for item in identity["validation"]:
+            say(f"               {item['code']}: {item['explanation']}")
     say(f"  watermark    {_words(document['watermark'], ('state', 'codec', 'mark_id', 'confidence'))}")
     if document.get("recovered"):
         say(

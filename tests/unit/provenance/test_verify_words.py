@@ -25,7 +25,7 @@ from clearmark.provenance import (
     make_development_ca,
     new_mark_id,
 )
-from clearmark.provenance.credentials import Check, Credentials
+from clearmark.provenance.credentials import Check, Credentials, Identity
 from clearmark.provenance.credentials.reader import ABSENT
 from clearmark.provenance.watermark import Found
 
@@ -205,6 +205,24 @@ def test_a_manifest_over_another_watermark_is_a_contradiction():
 
 
 @pytest.mark.parametrize("position", [100, 600, -2000])  # the store's own form, a statement, the pixels
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        ("trusted", "Desk (Paper) signed for it as publisher; a trust list"),
+        ("valid", "in the name of Desk (Paper) as publisher, for which nobody"),
+        ("invalid", "does not hold"),
+        ("unknown", "not checked here"),
+    ],
+)
+def test_who_else_signed_is_said(state, word):
+    identity = Identity(state=state, name="Desk", issuer="Paper", roles=("cawg.publisher",))
+    for credentials_state in ("trusted", "valid"):
+        credentials = Credentials(state=credentials_state, signer="a tool", identities=(identity,))
+        assert word in conclude(Verification(credentials=credentials))
+    broken = Credentials(state="invalid", signer="a tool", identities=(identity,))
+    assert "Desk" not in conclude(Verification(credentials=broken))
+
+
 def test_a_parent_that_was_broken_is_said(marker, development, encoded, asset_of, position, read_marks):
     parent = bytearray(marker.mark([MarkJob(asset=asset_of(encoded()), mark_id=new_mark_id())])[0].asset.data)
     parent[position] ^= 1
