@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,47 +119,82 @@ ATTACKS: Mapping[str, Callable[[Image], Image]] = {
 
 
 def measure(
-    *, backend: str = "reference", pictures: int = 32, guidance: float | None = None, side: int | None = None
+    *,
+    backend: str = "reference",
+    pictures: int = 32,
+    guidance: float | None = None,
+    side: int | None = None,
+    state: Path | None = None,
 ) -> dict[str, Any]:
     """Make, attack and look again; return rates and scores.
 
-    Raises:
-        UsageError: a backend whose sampler cannot be started from given noise.
-    """
-    from clearmark.sdk.latent import LatentMarker, LatentReader
+    Every picture is measured by itself, and its figures are added to the file `state`: a run that was cut off
+    goes on with the next picture.
 
+    Raises:
+        UsageError: a backend whose sampler cannot be started from given noise, or a `state` of another run.
+    """
     generator: Any = create(backend)
     if not getattr(generator, "takes_noise", False):
         raise UsageError(f"{backend} takes no initial noise", hint="reference, or diffusers:FOLDER")
-    ids = [f"{number * 0x9E3779B97F4A7C15 % 2**64:016x}" for number in range(1, pictures + 1)]
-    others = [f"{number * 0xD1342543DE82EF95 % 2**64:016x}" for number in range(1, ON_RECORD)]
-    marker, reader = LatentMarker(KEY), LatentReader(KEY, [generator])
-    requests = [
-        Request(PROMPTS[n % len(PROMPTS)], seed=n, guidance=guidance, width=side, height=side)
-        for n in range(pictures)
-    ]
-    start = time.perf_counter()
-    made = generator.generate_from(requests, [[marker.noise(one)] for one in ids])
-    making = (time.perf_counter() - start) / pictures
-    marked = [open_image(row[0].data).convert("RGB") for row in made]
-    plain = [open_image(row[0].data).convert("RGB") for row in generator.generate(requests)]
-    rows = {}
-    for name, attack in ATTACKS.items():
-        found = [_look(reader, attack(one), mark, others) for one, mark in zip(marked, ids, strict=True)]
-        rows[name] = _summary(found)
-    alarms = [_look(reader, one, mark, others) for one, mark in zip(plain, ids, strict=True)]
+    run = {"model": generator.model.digest, "guidance": guidance, "side": side}
+    done = _known(state, run)
+    for number in range(len(done), pictures):
+        done.append({"run": run, **_measured(generator, number, guidance, side)})
+        if state is not None:
+            with state.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(done[-1]) + "\n")
+    done = done[:pictures]
     return {
         "bench": "latent",
         "backend": backend,
         "model": {"id": generator.model.id, "digest": generator.model.digest},
         "guidance": generator.defaults.guidance if guidance is None else guidance,
-        "shape": list(generator.invert(marked[:1]).shape[1:]),
-        "pictures": pictures,
+        "shape": done[0]["shape"],
+        "pictures": len(done),
         "false_alarms_by_design": FALSE_ALARMS,
         "machine": platform.machine(),
-        "generate_s": round(making, 3),
-        "attacks": rows,
-        "unmarked": _summary(alarms),
+        "generate_s": round(statistics.median(one["generate_s"] for one in done), 3),
+        "attacks": {name: _summary([one["attacks"][name] for one in done]) for name in ATTACKS},
+        "unmarked": _summary([one["unmarked"] for one in done]),
+    }
+
+
+def _known(state: Path | None, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the pictures that a run which was cut off has measured; its last line may be half a line."""
+    if state is None or not state.exists():
+        return []
+    whole, _, half = state.read_text(encoding="utf-8").rpartition("\n")
+    found = [json.loads(line) for line in whole.splitlines()]
+    if any(one["run"] != run for one in found):
+        raise UsageError(
+            f"{state} is of a run with another model, guidance or side", hint="name another file"
+        )
+    if half:
+        state.write_text(whole + "\n" if whole else "", encoding="utf-8")
+    return found
+
+
+def _measured(generator: Any, number: int, guidance: float | None, side: int | None) -> dict[str, Any]:
+    """Make one picture with a mark and one without, and look at the first after every attack."""
+    from clearmark.sdk.latent import LatentMarker, LatentReader
+
+    mark_id = f"{(number + 1) * 0x9E3779B97F4A7C15 % 2**64:016x}"
+    others = [f"{one * 0xD1342543DE82EF95 % 2**64:016x}" for one in range(1, ON_RECORD)]
+    marker, reader = LatentMarker(KEY), LatentReader(KEY, [generator])
+    prompt = PROMPTS[number % len(PROMPTS)]
+    request = Request(prompt, seed=number, guidance=guidance, width=side, height=side)
+    start = time.perf_counter()
+    made = generator.generate_from([request], [[marker.noise(mark_id)]])[0][0]
+    making = time.perf_counter() - start
+    marked = open_image(made.data).convert("RGB")
+    plain = open_image(generator.generate([request])[0][0].data).convert("RGB")
+    return {
+        "number": number,
+        "generate_s": making,
+        "shape": list(generator.invert([marked]).shape[1:]),
+        "attacks": {name: _look(reader, attack(marked), mark_id, others) for name, attack in ATTACKS.items()},
+        "unmarked": _look(reader, plain, mark_id, others),
     }
 
 
@@ -205,9 +241,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pictures", type=int, default=32)
     parser.add_argument("--guidance", type=float)
     parser.add_argument("--side", type=int, help="pixels; the model's usual size without it")
+    parser.add_argument("--state", type=Path, help="file in which a run can be taken up again")
     options = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
     report = measure(
-        backend=options.backend, pictures=options.pictures, guidance=options.guidance, side=options.side
+        backend=options.backend,
+        pictures=options.pictures,
+        guidance=options.guidance,
+        side=options.side,
+        state=options.state,
     )
     if options.json:
         sys.stdout.write(json.dumps(report) + "\n")

@@ -23,6 +23,32 @@ def test_it_measures_any_folder(tiny_pipeline, monkeypatch):
     assert 0.4 < report["attacks"]["none"]["signs_right"] <= 1
 
 
+def test_a_run_that_was_cut_off_goes_on(tiny_pipeline, monkeypatch, tmp_path):
+    from clearmark.benchmarks import latent
+
+    monkeypatch.setattr(latent, "ATTACKS", {"none": latent.ATTACKS["none"]})
+    monkeypatch.setattr(latent, "ON_RECORD", 50)
+    backend, state = f"diffusers:{tiny_pipeline}", tmp_path / "state.jsonl"
+    first = latent.measure(backend=backend, pictures=1, side=64, state=state)
+    with state.open("a") as file:
+        file.write('{"run": {"mod')  # cut off while it wrote
+    made = []
+    monkeypatch.setattr(latent, "_measured", _counted(latent._measured, made))
+    second = latent.measure(backend=backend, pictures=2, side=64, state=state)
+    assert made == [1]
+    assert (first["pictures"], second["pictures"]) == (1, 2)
+    with pytest.raises(UsageError, match="another model, guidance or side"):
+        latent.measure(backend=backend, pictures=2, side=128, state=state)
+
+
+def _counted(function, numbers):
+    def counted(generator, number, *rest):
+        numbers.append(number)
+        return function(generator, number, *rest)
+
+    return counted
+
+
 def test_what_takes_no_noise_is_refused(tmp_path):
     from PIL import Image
 
