@@ -204,7 +204,6 @@ def test_a_manifest_over_another_watermark_is_a_contradiction():
     assert other.mark_ids == ("0" * 16, "1" * 16)
 
 
-@pytest.mark.parametrize("position", [100, 600, -2000])  # the store's own form, a statement, the pixels
 @pytest.mark.parametrize(
     ("state", "word"),
     [
@@ -223,6 +222,7 @@ def test_who_else_signed_is_said(state, word):
     assert "Desk" not in conclude(Verification(credentials=broken))
 
 
+@pytest.mark.parametrize("position", [100, 600, -2000])  # the store's own form, a statement, the pixels
 def test_a_parent_that_was_broken_is_said(marker, development, encoded, asset_of, position, read_marks):
     parent = bytearray(marker.mark([MarkJob(asset=asset_of(encoded()), mark_id=new_mark_id())])[0].asset.data)
     parent[position] ^= 1
