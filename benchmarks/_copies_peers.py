@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from clearmark.core.optional import import_optional
 from clearmark.guardrails.memorization import Index
-from clearmark.guardrails.memorization.descriptor import Descriptor, cosines, views
+from clearmark.guardrails.memorization.descriptor import Descriptor, cosines
+from clearmark.guardrails.memorization.geometry import features
 from clearmark.guardrails.memorization.hashes import pdq_dihedral
 
 __all__ = ["Stage", "missing", "stages"]
@@ -55,8 +56,8 @@ def stages(index: Index, descriptor: Descriptor, *, part: str) -> list[Stage]:
     """Return the stages of the cascade (`part` own), the peers that are installed (peers), or all of them."""
     own: list[Stage] = [
         _Indexed("PDQ x 8", index, _every_turn),
-        _Codes("descriptor", index, descriptor, whole=True),
-        _Codes("descriptor and crops", index, descriptor, whole=False),
+        _Codes("descriptor", index, descriptor),
+        _Shared("key points", index),
     ]
     if part == "own":
         return own
@@ -149,28 +150,38 @@ class _Indexed(_Hash):
 
 
 class _Codes:
-    """The descriptor against the codes in the index: of the whole picture, or of every view."""
+    """The descriptor of the whole picture against the codes in the index."""
 
-    def __init__(self, name: str, index: Index, descriptor: Descriptor, *, whole: bool) -> None:
+    def __init__(self, name: str, index: Index, descriptor: Descriptor) -> None:
         self.name = name
         self._index = index
         self._descriptor = descriptor
-        self._whole = whole
         self._codes: NDArray[np.uint8] = np.zeros((0, 64), np.uint8)
-        self._owner: NDArray[np.intp] = np.zeros(0, np.intp)
 
     def build(self, pictures: Sequence[Callable[[], Pixels]]) -> None:
-        entries = list(self._index.entries())
-        if len(entries) != len(pictures):
-            raise AssertionError(f"{len(entries)} items for {len(pictures)} pictures")
-        some = [entry.codes[:1] if self._whole else entry.codes for entry in entries]
-        self._codes = np.concatenate(some)
-        self._owner = np.concatenate([[0], np.cumsum([len(codes) for codes in some])[:-1]])
+        self._codes = np.stack([entry.codes[0] for entry in self._index.entries()])
+        if len(self._codes) != len(pictures):
+            raise AssertionError(f"{len(self._codes)} items for {len(pictures)} pictures")
 
     def likeness(self, pixels: Pixels) -> NDArray[np.float32]:
-        vectors = self._descriptor.embed(views(pixels))[: 1 if self._whole else None]
-        best = np.max([cosines(vector, self._codes) for vector in vectors], axis=0)
-        out: NDArray[np.float32] = np.maximum.reduceat(best, self._owner)
+        return cosines(self._descriptor.embed([pixels])[0], self._codes)
+
+
+class _Shared:
+    """The votes of shared key points, by the inverted file of the index."""
+
+    def __init__(self, name: str, index: Index) -> None:
+        self.name = name
+        self._index = index
+        self._count = 0
+
+    def build(self, pictures: Sequence[Callable[[], Pixels]]) -> None:
+        self._count = len(pictures)
+
+    def likeness(self, pixels: Pixels) -> NDArray[np.float32]:
+        out: NDArray[np.float32] = np.zeros(self._count, np.float32)
+        for hit in self._index.near_features(features(pixels), self._count):
+            out[hit.id - 1] = hit.value  # ids count the items from 1, in their order
         return out
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from clearmark.benchmarks._copies_transforms import BARS, HARD, TEMPLATE, TRANSFORMS
 from clearmark.guardrails.memorization.calibration import interval, probability
+from clearmark.guardrails.memorization.checker import GATE
 
 __all__ = ["merged", "overlap", "plot", "review", "summary", "table"]
 
@@ -96,6 +97,7 @@ def summary(head: Row, rows: Sequence[Row], *, fpr: float, across: bool = False)
     ]
     out["mask_iou_of_parts"] = _mean(parts)
     out["kinds"] = _kinds(positives)
+    out["gate"] = _gate(positives, negatives, reached)
     out["among_candidates"] = {
         name: _mean([_right(row, "cascade") > -1 for row in positives if row["transform"] == name])
         for name in _names(positives)
@@ -170,6 +172,36 @@ def _stage(
     }
 
 
+def _gate(positives: Sequence[Row], negatives: Sequence[Row], reached: float) -> dict[str, Any]:
+    """Say what the gate of now lets through of what geometry has looked at.
+
+    `lost` is the recall that it costs at the same threshold: more than nothing only when the rows were
+    measured with `--everything`; `nothing_near` is the share of negatives that cost no geometry.
+    """
+
+    def near(match: Row) -> bool:
+        bits, cosine, votes = match["near"]
+        return GATE.passes(bits=bits, cosine=cosine, votes=votes)
+
+    found = [
+        (row["transform"], match)
+        for row in positives
+        for match in row["found"]
+        if match["key"] == row["right"] and "near" in match and _score(match) > reached
+    ]
+    quiet = [not any(near(m) for m in row["found"] if "near" in m) for row in negatives]
+    names = _names(positives)
+    counts = {name: sum(row["transform"] == name for row in positives) for name in names}
+    shut = [name for name, match in found if not near(match)]
+    return {
+        "bits": GATE.bits,
+        "cosine": GATE.cosine,
+        "votes": GATE.votes,
+        "lost": round(sum(shut.count(name) / counts[name] for name in names) / max(1, len(names)), 5),
+        "nothing_near": _mean(quiet),
+    }
+
+
 def _kinds(positives: Sequence[Row]) -> dict[str, dict[str, int]]:
     """Count which kind the cascade names for the right picture, by transform."""
     out: dict[str, dict[str, int]] = {}
@@ -216,6 +248,7 @@ def table(result: Mapping[str, Any]) -> str:
     lines += ["", f"mask IoU: mean {result['mask_iou_mean']}, of parts {result['mask_iou_of_parts']}"]
     lines.append(f"alarms of the cascade: {result['stages']['cascade']['alarms']}")
     lines.append(f"the right one is among the candidates: {result['among_candidates']}")
+    lines.append(f"gate: {result['gate']}")
     lines.append(f"ms a picture that is no copy: {result['ms_per_picture']}")
     lines.extend(f"peer not installed: {command}" for command in result["missing_peers"])
     return "\n".join(lines)

@@ -38,6 +38,7 @@ from clearmark.guardrails.memorization import (
     default_descriptor,
     entry_of,
 )
+from clearmark.guardrails.memorization.checker import GATE
 from clearmark.guardrails.memorization.descriptor import Descriptor
 
 __all__ = ["main", "measure"]
@@ -90,6 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", action="append", default=[], help="a transform; may be given again")
     parser.add_argument("--part", choices=("all", "own", "peers"), default="all", help="what is measured")
     parser.add_argument("--descriptor", type=Path, help="another descriptor than the shipped one, in ONNX")
+    parser.add_argument(
+        "--everything",
+        action="store_true",
+        help="let geometry look at every candidate, near enough or not: to fit gate and weights",
+    )
     parser.add_argument("--seed", type=int, default=20261124)
     parser.add_argument("--fpr", type=float, default=1e-3)
     parser.add_argument(
@@ -149,7 +155,7 @@ def measure(options: argparse.Namespace, done: Container[str] = frozenset()) -> 
     begun = time.perf_counter()
     index = _index(options.data, indexed, drawn, descriptor)
     _say(f"{len(index)} pictures indexed, {time.perf_counter() - begun:.0f} s")
-    checker = CopyChecker(index, descriptor=descriptor, cached=len(index))
+    checker = CopyChecker(index, descriptor=descriptor, gate=None if options.everything else GATE)
     stages = peers.stages(index, descriptor, part=options.part)
     shown: dict[str, Callable[[], NDArray[np.uint8]]] = {p.path.stem: p.pixels for p in indexed}
     for number, (kind, one, _) in enumerate(drawn):
@@ -166,6 +172,7 @@ def measure(options: argparse.Namespace, done: Container[str] = frozenset()) -> 
         "purpose": options.purpose,
         "packages": packages,
         "descriptor": descriptor.ref,
+        "gated": not options.everything,
         "stages": [stage.name for stage in stages],
         "missing": peers.missing() if options.part != "own" else [],
     }
@@ -201,6 +208,7 @@ def _row(query: Query, found: Sequence[CopyMatch]) -> dict[str, Any]:
             {
                 "key": match.item.key,
                 "evidence": [round(value, 5) for value in match.evidence],
+                "near": [match.hash_distance, round(1.0 - match.distance, 4), round(match.votes, 3)],
                 "kind": match.kind,
                 "inliers": match.region.inliers if match.region else 0,
                 "mirrored": bool(match.region and match.region.mirrored),
@@ -272,7 +280,7 @@ def _index(data: Path, indexed: Sequence[Picture], drawn: Sequence[Any], descrip
     for picture in indexed[:: max(1, len(indexed) // 3)]:
         # Another way of measuring shows in what is measured.
         entry = entry_of(picture.path.read_bytes(), Item(key="k", sha256="-"), descriptor=descriptor)
-        state.update(entry.pdq + entry.codes.tobytes())
+        state.update(entry.pdq + entry.codes.tobytes() + entry.features + entry.picture)
     folder = data / "index" / state.hexdigest()[:16]
     if (folder / "catalogue.db").exists():
         return Index(folder)

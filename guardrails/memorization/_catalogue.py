@@ -43,7 +43,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the small picture of an item lies: in the `.pic` of a segment, from `start`, `length` bytes."""
+    """Where the packed features and the small picture of an item lie in the `.pic` of a segment."""
 
     segment: str
     start: int
@@ -167,7 +167,7 @@ class Catalogue:
         ]
 
     def place(self, number: int) -> Place | None:
-        """Return where the small picture of an item lies, None where none was kept."""
+        """Return where what is kept of an item's picture lies, None where nothing is."""
         with self.lock:
             row = self.db.execute(
                 "SELECT segment, start, length, crc FROM item WHERE id = ?", (number,)
@@ -175,7 +175,7 @@ class Catalogue:
         return Place(*row) if row is not None and row[2] else None
 
     def read_picture(self, place: Place) -> bytes:
-        """Read a small picture.
+        """Read the packed features and the small picture of an item, one after the other.
 
         Raises:
             IndexDamaged: the bytes are not those that were written.

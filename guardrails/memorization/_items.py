@@ -38,17 +38,19 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is added: an item, its PDQ (32 bytes), sign codes [views, 64], and the small picture (WebP)."""
+    """What is added: an item, its PDQ (32 bytes), sign codes [views, 64], the small picture (WebP), and the
+    packed features of its key points."""
 
     item: Item
     pdq: bytes = field(repr=False)
     codes: NDArray[np.uint8] = field(repr=False)
     picture: bytes = field(repr=False, default=b"")
+    features: bytes = field(repr=False, default=b"")
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An item that a search found; `value` is a distance in bits, or a cosine."""
+    """An item that a search found; `value` is a distance in bits, a cosine, or votes."""
 
     id: int
     value: float

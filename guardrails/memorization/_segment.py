@@ -1,7 +1,9 @@
 """A segment: an immutable file of codes that is mapped into memory, and beside it the small pictures.
 
-Layout, little-endian: 8 bytes magic, items, rows (uint64 each), 8 bytes zero; PDQ [items, 32] uint8, item ids
-[items] int64, sign codes [rows, 64] uint8, the place of each row's item [rows] uint32.
+Layout, little-endian: 8 bytes magic, items, rows, postings (uint64 each); PDQ [items, 32] uint8, item ids
+[items] int64, sign codes [rows, 64] uint8, signatures [postings] uint64, the place of each row's item [rows]
+uint32, words and places [postings] uint32 each, turns and octaves [postings] uint8 each. Postings are sorted
+by word; of a search, only those of a few words are read.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from clearmark.core.errors import Error
+from clearmark.guardrails.memorization._words import Postings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FileWriter", "IndexDamaged", "Segment", "read_segment", "sync_folder", "write_segment"]
 
 _MAGIC = b"CLMSEG01"
-_HEAD = struct.Struct("<8sQQ8x")
+_HEAD = struct.Struct("<8sQQQ")
 _MOST = 1 << 40
 
 
@@ -36,28 +39,42 @@ class IndexDamaged(Error):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A mapped segment: PDQ [items, 32], ids [items], codes [rows, 64], owner [rows] (a place in ids)."""
+    """A mapped segment: PDQ [items, 32], ids [items], codes [rows, 64], owner [rows] (a place in ids), and
+    the inverted file of its key points."""
 
     name: str
     pdq: NDArray[np.uint8]
     ids: NDArray[np.int64]
     codes: NDArray[np.uint8]
     owner: NDArray[np.uint32]
+    postings: Postings
 
 
-def write_segment(
+def write_segment(  # noqa: PLR0917  the parts of a segment, in its order
     path: Path,
     pdq: NDArray[np.uint8],
     ids: NDArray[np.int64],
     codes: NDArray[np.uint8],
     owner: NDArray[np.uint32],
+    postings: Postings,
 ) -> tuple[str, int]:
     """Write a segment durably; return the SHA-256 of the file and its size."""
     import numpy as np
 
     with FileWriter(path) as stream:
-        stream.write(_HEAD.pack(_MAGIC, len(ids), len(owner)))
-        for array, kind in ((pdq, "u1"), (ids, "<i8"), (codes, "u1"), (owner, "<u4")):
+        stream.write(_HEAD.pack(_MAGIC, len(ids), len(owner), len(postings)))
+        arrays = (
+            (pdq, "u1"),
+            (ids, "<i8"),
+            (codes, "u1"),
+            (postings.signatures, "<u8"),
+            (owner, "<u4"),
+            (postings.words, "<u4"),
+            (postings.places, "<u4"),
+            (postings.turns, "u1"),
+            (postings.octaves, "u1"),
+        )
+        for array, kind in arrays:
             stream.write(np.ascontiguousarray(array, dtype=kind).reshape(-1).view(np.uint8).data)
     return stream.sha256, stream.size
 
@@ -79,17 +96,20 @@ def read_segment(path: Path, *, sha256: str, size: int) -> Segment:
         raise IndexDamaged(f"{path.name}: {exc.strerror}", hint=hint) from exc
     if hashlib.sha256(data.data).hexdigest() != sha256:
         raise IndexDamaged(f"{path.name}: its digest is not the one on record", hint=hint)
-    magic, items, rows = _HEAD.unpack(data[: _HEAD.size].tobytes())
+    magic, items, rows, posted = _HEAD.unpack(data[: _HEAD.size].tobytes())
     ends = [_HEAD.size]
-    for width, count in ((32, items), (8, items), (64, rows), (4, rows)):
+    counts = (items, items, rows, posted, rows, posted, posted, posted, posted)
+    for width, count in zip((32, 8, 64, 8, 4, 4, 4, 1, 1), counts, strict=True):
         ends.append(ends[-1] + width * count)
-    if magic != _MAGIC or max(items, rows) > _MOST or ends[-1] != size:
+    if magic != _MAGIC or max(items, rows, posted) > _MOST or ends[-1] != size:
         raise IndexDamaged(f"{path.name}: not a segment of this version", hint=hint)
-    pdq, ids, codes, owner = (data[a:b] for a, b in itertools.pairwise(ends))
-    owners = owner.view("<u4")
-    if rows and int(owners.max()) >= items:
+    parts = [data[a:b] for a, b in itertools.pairwise(ends)]
+    pdq, ids, codes, signatures, owner, words, places, turns, octaves = parts
+    owners, items_of = owner.view("<u4"), places.view("<u4")
+    if max(int(owners.max(initial=0)), int(items_of.max(initial=0))) >= max(1, items):
         raise IndexDamaged(f"{path.name}: a row without an item", hint=hint)
-    return Segment(path.stem, pdq.reshape(-1, 32), ids.view("<i8"), codes.reshape(-1, 64), owners)
+    postings = Postings(words.view("<u4"), items_of, signatures.view("<u8"), turns, octaves)
+    return Segment(path.stem, pdq.reshape(-1, 32), ids.view("<i8"), codes.reshape(-1, 64), owners, postings)
 
 
 class FileWriter:

@@ -4,7 +4,8 @@ Sivic and Zisserman (2003), with the words of an inverted multi-index (Babenko a
 embedding and weak geometric consistency (Jégou, Douze and Schmid 2008). A descriptor is turned to 64
 principal axes; the nearest of 1,024 centres in each half of them make one of 2^20 words, and the signs of
 what is left a signature of 64 bits. A match counts when the signatures are near, and the matches of an item
-when they agree on a turn and a scale. Finds pasted parts and templates, which no descriptor of the whole does.
+when they agree on a turn and a scale. That finds pasted parts and templates,
+which no descriptor of the whole does.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ _LEAST = 3
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The mean [128] and the principal axes [128, 64] of root SIFT, and the centres [2, 1024, 32] of words."""
+    """The mean [128] and principal axes [128, 64] of root SIFT, and the centres [2, 1024, 32] of words."""
 
     mean: NDArray[np.float32]
     axes: NDArray[np.float32]
     centres: NDArray[np.float32]
 
     def project(self, descriptors: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return descriptors [n, 128] along the axes [n, 2, 32], even ones in the first half, odd in the second."""
+        """Return descriptors [n, 128] along the axes [n, 2, 32]: even ones first, odd ones second."""
         import numpy as np
 
         turned = (descriptors * np.float32(1 / STEPS) - self.mean) @ self.axes
@@ -67,20 +68,18 @@ class Vocabulary:
             for half, centres in enumerate(self.centres)
         ]
         if probes == 1:
-            return (far[0].argmin(axis=1) * CENTRES + far[1].argmin(axis=1))[:, None]
+            first: NDArray[np.int64] = far[0].argmin(axis=1) * CENTRES + far[1].argmin(axis=1)
+            return first[:, None]
         near = [np.argpartition(some, _EACH, axis=1)[:, :_EACH] for some in far]
         one, other = (np.take_along_axis(some, places, 1) for some, places in zip(far, near, strict=True))
         both = (one[:, :, None] + other[:, None, :]).reshape(len(y), -1)
         best = np.argpartition(both, probes, axis=1)[:, :probes]
-        first, second = (
-            np.take_along_axis(near[0], best // _EACH, 1),
-            np.take_along_axis(near[1], best % _EACH, 1),
-        )
-        out: NDArray[np.int64] = first * CENTRES + second
+        out: NDArray[np.int64] = np.take_along_axis(near[0], best // _EACH, 1) * CENTRES
+        out += np.take_along_axis(near[1], best % _EACH, 1)
         return out
 
     def signatures(self, y: NDArray[np.float32], words: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Return on which side of the centres of its word [n] each projected descriptor lies, as 64 bits [n]."""
+        """Return which side of the centres of its word [n] each projected descriptor lies on: 64 bits [n]."""
         import numpy as np
 
         above = np.concatenate(
@@ -161,9 +160,7 @@ class Postings:
 
         rows = np.flatnonzero(keep[self.places])
         moved = places[self.places[rows]].astype(np.uint32)
-        return Postings(
-            self.words[rows], moved, self.signatures[rows], self.turns[rows], self.octaves[rows]
-        )
+        return Postings(self.words[rows], moved, self.signatures[rows], self.turns[rows], self.octaves[rows])
 
 
 def _posted(place: int, found: Features) -> Postings:
@@ -272,7 +269,7 @@ def _agreeing(
     scale: NDArray[np.float32],
     weight: NDArray[np.float32],
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the places, and the weight in the fullest cell of turn and scale of each; a match counts in four."""
+    """Return the places, and the weight in the fullest cell of turn and scale; a match counts in four."""
     import numpy as np
 
     scale = scale.clip(0, _OCTAVES - 0.01)

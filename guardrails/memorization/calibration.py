@@ -29,6 +29,7 @@ EVIDENCE = (
     "correlation",
     "both",
     "plain",
+    "votes",
 )
 """The coordinates that the logistic model weighs, in its order; each grows with likeness."""
 
@@ -37,21 +38,23 @@ _DETAILED = 40
 
 
 def signals(
-    *, distance: float, cosine: float, points: int, colour: float, region: Region | None
+    *, distance: float, cosine: float, votes: float, points: int, colour: float, region: Region | None
 ) -> tuple[float, ...]:
     """Return the evidence in the order of `EVIDENCE`, each in [0, 1] or close to it.
 
-    `distance` is of PDQ in bits, `points` the number of key points in the poorer picture, `colour` the
-    difference of the small pictures in [0, 1], `region` what geometry found. Where there is little detail,
-    equal hashes mean little and the colours have to agree: a striped flag is not a copy of every other one.
+    `distance` is of PDQ in bits, `votes` of shared key points, `points` the number of key points in the
+    poorer picture, `colour` the difference of the small pictures in [0, 1], `region` what geometry found.
+    Where there is little detail, equal hashes mean little and the colours have to agree: a striped flag is
+    not a copy of every other one.
     """
     near, like = max(0.0, 1.0 - distance / _DISTANCE), max(0.0, cosine)
     detail = min(1.0, points / _DETAILED)
     same = max(0.0, 1.0 - 4.0 * colour)
     out = (near * detail, like, detail, same)
     both, plain = near * like, (1.0 - detail) * max(near, like) * same
+    shared = math.log1p(max(0.0, votes)) / 4.0
     if region is None:
-        return (*out, 0.0, 0.0, 0.0, 0.0, 0.0, both, plain)
+        return (*out, 0.0, 0.0, 0.0, 0.0, 0.0, both, plain, shared)
     return (
         *out,
         math.log1p(max(0, region.inliers - 5)) / 4.0,
@@ -61,6 +64,7 @@ def signals(
         max(0.0, region.correlation),
         both,
         plain,
+        shared,
     )
 
 

@@ -1,21 +1,30 @@
-"""From a picture to matches: hashes first, then descriptors of the whole and its crops, then geometry."""
+"""From a picture to matches: hashes, the descriptor and shared key points find candidates, geometry decides.
+
+A candidate is looked at closely only when one of the three is near enough, so that a picture like nothing in
+the index costs no geometry at all.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from clearmark.core import Box
 from clearmark.core.errors import MediaError, UsageError
-from clearmark.guardrails.memorization._items import Entry, Item
-from clearmark.guardrails.memorization._pictures import read_pixels
+from clearmark.guardrails.memorization._items import Entry, Hit, Item
+from clearmark.guardrails.memorization._keypoints import (
+    SIDE,
+    Features,
+    colour_difference,
+    features,
+    pack,
+    unpack,
+)
+from clearmark.guardrails.memorization._pictures import read_pixels, to_pixels
 from clearmark.guardrails.memorization.calibration import probability, signals
 from clearmark.guardrails.memorization.descriptor import Descriptor, default_descriptor, sign_codes, views
-from clearmark.guardrails.memorization.geometry import Features, Region, colour_difference, features, locate
+from clearmark.guardrails.memorization.geometry import Region, locate
 from clearmark.guardrails.memorization.hashes import pdq, pdq_dihedral
 
 if TYPE_CHECKING:
@@ -24,17 +33,49 @@ if TYPE_CHECKING:
 
     from clearmark.guardrails.memorization.engine import PictureIndex
 
-__all__ = ["DEFAULT_THRESHOLD", "Check", "CopyChecker", "CopyMatch", "entry_of"]
+__all__ = ["DEFAULT_THRESHOLD", "GATE", "Check", "CopyChecker", "CopyMatch", "Gate", "entry_of"]
 
 DEFAULT_THRESHOLD = 0.9
 """Of an index that nobody calibrated."""
 
 _CANDIDATES = 8
-_EACH, _OF_WHOLE, _OF_VIEW, _LOOKED_AT = 8, 5, 2, 16
+_OF_HASH, _OF_WHOLE, _OF_VOTES, _LOOKED_AT = 3, 8, 24, 24
 _NEAR = 24
 _LEAST_QUALITY = 20
 _KEPT = 384
-_CACHED = 512
+_JPEG = 80
+
+
+@runtime_checkable
+class KeyPointIndex(Protocol):
+    """An index that keeps key points of its items, and finds items by them."""
+
+    def near_features(self, query: Features, count: int) -> list[Hit]:
+        """Return the items that share most key points with `query` or its mirror image, with their votes."""
+        ...
+
+    def kept(self, number: int) -> tuple[bytes, bytes]:
+        """Return the packed features and the small picture of an item; either may be empty."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """How near a candidate has to be for geometry to look at it, by any of the three.
+
+    At most so many bits of PDQ, at least such a cosine, at least so many votes.
+    """
+
+    bits: int
+    cosine: float
+    votes: float
+
+    def passes(self, *, bits: float, cosine: float, votes: float) -> bool:
+        """Return whether a candidate is near enough."""
+        return bits <= self.bits or cosine >= self.cosine or votes >= self.votes
+
+
+GATE = Gate(bits=31, cosine=0.6, votes=2.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +83,15 @@ class CopyMatch:
     """An item that a picture may be a copy of, the evidence, and the probability that follows from it.
 
     `distance` is 1 - cosine of the descriptors; `hash_distance` is of PDQ, in bits (256 where it says
-    nothing). `evidence` is what the probability was computed from, in the order of `EVIDENCE`.
+    nothing); `votes` is of shared key points. `evidence` is what the probability was computed from, in the
+    order of `EVIDENCE`.
     """
 
     item: Item
     score: float
     distance: float
     hash_distance: int
+    votes: float = 0.0
     evidence: tuple[float, ...] = ()
     region: Region | None = None
 
@@ -94,25 +137,23 @@ class Check:
 
 
 class CopyChecker:
-    """Holds pictures against an index; the features of `cached` items stay in memory (170 kB each).
+    """Holds pictures against an index; with `gate` None, geometry looks at every candidate.
 
     Raises:
         UsageError: the index holds codes of another descriptor.
     """
 
     def __init__(
-        self, index: PictureIndex, *, descriptor: Descriptor | None = None, cached: int = _CACHED
+        self, index: PictureIndex, *, descriptor: Descriptor | None = None, gate: Gate | None = GATE
     ) -> None:
         self.index = index
-        self._most = cached
+        self.gate = gate
         self.descriptor = descriptor or default_descriptor()
         if self.descriptor.ref != index.descriptor:
             raise UsageError(
                 f"the index holds codes of {index.descriptor}, not of {self.descriptor.ref}",
                 hint="build it again, or give the descriptor that it was built with",
             )
-        self._cache: OrderedDict[int, Features | None] = OrderedDict()
-        self._lock = threading.Lock()
 
     def check(self, data: bytes) -> Check:
         """Check untrusted bytes; boxes come out in pixels of the picture as it is.
@@ -122,10 +163,10 @@ class CopyChecker:
         """
         from clearmark.core.pixels import open_image
 
-        pixels = read_pixels(data)
-        full = max(open_image(data).size)
+        opened = open_image(data)
+        pixels = to_pixels(opened)
         found = self.check_pixels(pixels)
-        grown = full / max(pixels.shape[:2])
+        grown = max(opened.size) / max(pixels.shape[:2])
         return replace(found, matches=tuple(_grown(match, grown) for match in found.matches))
 
     def check_pixels(self, pixels: NDArray[np.uint8]) -> Check:
@@ -136,33 +177,39 @@ class CopyChecker:
     def candidates(self, pixels: NDArray[np.uint8]) -> list[CopyMatch]:
         """Return every item that was looked at closely, likeliest first."""
         hashes, quality = pdq_dihedral(pixels)
-        near = self.index.near_hashes(hashes, 3) if quality >= _LEAST_QUALITY else []
-        distance = {hit.id: int(hit.value) for hit in near}
-        shown = views(pixels)
-        vectors = self.descriptor.embed(shown)
-        cosine, chosen = self._near(vectors)
-        chosen = list(dict.fromkeys([*distance, *chosen]))
+        near = self.index.near_hashes(hashes, _OF_HASH) if quality >= _LEAST_QUALITY else []
+        bits = {hit.id: int(hit.value) for hit in near}
+        shares = isinstance(self.index, KeyPointIndex)
+        # Without key points in the index, cut-outs are what finds parts.
+        vectors = self.descriptor.embed([pixels] if shares else views(pixels))
+        like = self.index.near_vectors(vectors, _OF_WHOLE)
+        cosine = {hit.id: hit.value for hit in like}
         query = features(pixels)
-        mirror = query.flipped()
+        shared = self.index.near_features(query, _OF_VOTES) if isinstance(self.index, KeyPointIndex) else []
+        votes = {hit.id: hit.value for hit in shared}
+        chosen = [
+            number
+            for number in dict.fromkeys([*bits, *cosine, *votes])
+            if self.gate is None
+            or self.gate.passes(
+                bits=bits.get(number, 256), cosine=cosine.get(number, 0.0), votes=votes.get(number, 0.0)
+            )
+        ]
+        # The hashes and the nearest come first; of the others, those that share most.
+        chosen.sort(key=lambda n: (n not in bits, n not in [hit.id for hit in like[:2]], -votes.get(n, 0.0)))
+        mirror = query.flipped() if chosen else query
         matches = [
-            self._match(number, query, mirror, distance.get(number, 256), cosine.get(number, 0.0))
-            for number in chosen
+            self._match(
+                number,
+                query,
+                mirror,
+                distance=bits.get(number, 256),
+                cosine=cosine.get(number, 0.0),
+                votes=votes.get(number, 0.0),
+            )
+            for number in chosen[:_LOOKED_AT]
         ]
         return sorted(matches, key=lambda match: (-match.score, match.item.key))
-
-    def _near(self, vectors: NDArray[np.float32]) -> tuple[dict[int, float], list[int]]:
-        """Return the cosines of the items most like any view [n, 512], and which of them to look at.
-
-        Crops of plain pictures are alike by nature and would fill the list, so each view has its own places.
-        """
-        hits = [self.index.near_vectors(vector[None], _EACH) for vector in vectors]
-        cosine: dict[int, float] = {}
-        for hit in (hit for some in hits for hit in some):
-            cosine[hit.id] = max(cosine.get(hit.id, -1.0), hit.value)
-        first = [hit.id for hit in hits[0][:_OF_WHOLE]]
-        second = [hit.id for some in hits[1:] for hit in some[:_OF_VIEW]]
-        rest = sorted(cosine, key=lambda number: (-cosine[number], number))
-        return cosine, list(dict.fromkeys([*first, *second, *rest]))[:_LOOKED_AT]
 
     @property
     def threshold(self) -> float:
@@ -171,13 +218,20 @@ class CopyChecker:
         return min(1 - 1e-6, max(1e-6, float(value)))
 
     def _match(
-        self, number: int, query: Features, mirror: Features, distance: int, cosine: float
+        self, number: int, query: Features, mirror: Features, *, distance: int, cosine: float, votes: float
     ) -> CopyMatch:
-        item = self._features(number)
-        region = locate(query, mirror, item) if item is not None else None
+        if isinstance(self.index, KeyPointIndex):
+            packed, picture = self.index.kept(number)
+        else:
+            packed, picture = b"", self.index.picture(number)
+        item = unpack(packed) if packed else features(read_pixels(picture)) if picture else None
+        region = None
+        if item is not None:
+            region = locate(query, mirror, item, lambda: _luma(picture, item.size))
         evidence = signals(
             distance=distance,
             cosine=cosine,
+            votes=votes,
             points=min(len(query.points), len(item.points)) if item is not None else len(query.points),
             colour=colour_difference(query, item) if item is not None else 1.0,
             region=region,
@@ -187,47 +241,58 @@ class CopyChecker:
             score=probability(evidence),
             distance=1.0 - cosine,
             hash_distance=distance,
+            votes=votes,
             evidence=evidence,
             region=region,
         )
 
-    def _features(self, number: int) -> Features | None:
-        with self._lock:
-            if number in self._cache:
-                self._cache.move_to_end(number)
-                return self._cache[number]
-        data = self.index.picture(number)
-        made = features(read_pixels(data)) if data else None
-        with self._lock:
-            self._cache[number] = made
-            while len(self._cache) > self._most:
-                self._cache.popitem(last=False)
-        return made
+
+def _luma(picture: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """Return the luma of an item's small picture at the size of its key points; None without a picture."""
+    import cv2
+    import numpy as np
+
+    if not picture:
+        return None
+    pixels = read_pixels(picture)
+    luma = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    how = cv2.INTER_AREA if max(pixels.shape[:2]) > SIDE else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(luma, size[::-1], interpolation=how), dtype=np.uint8)
 
 
 def entry_of(
-    data: bytes, item: Item, *, descriptor: Descriptor, crops: bool = True, keep_picture: bool = True
+    data: bytes, item: Item, *, descriptor: Descriptor, crops: bool = False, keep_picture: bool = True
 ) -> Entry:
     """Measure the bytes of a picture for the index; `item.sha256` is filled in.
+
+    With `crops`, the descriptor of its corners and middle is kept as well: six codes instead of one. Without
+    the picture there are no masks and no kinds in what a check says.
 
     Raises:
         MediaError: broken, unknown, or too large, or without any content that could be told apart.
     """
-    import PIL.Image
-
     pixels = read_pixels(data)
     if float(pixels.std()) < 1.0:
         raise MediaError("a blank picture: every other blank one would be its copy")
     codes = sign_codes(descriptor.embed(views(pixels) if crops else [pixels]))
-    small = b""
-    if keep_picture:
-        picture = PIL.Image.fromarray(pixels)
-        picture.thumbnail((_KEPT, _KEPT))
-        out = io.BytesIO()
-        picture.save(out, "WEBP", quality=75, method=2)
-        small = out.getvalue()
     known = replace(item, sha256=item.sha256 or hashlib.sha256(data).hexdigest())
-    return Entry(known, pdq(pixels).bits, codes, small)
+    picture = _small(pixels) if keep_picture else b""
+    return Entry(known, pdq(pixels).bits, codes, picture, pack(features(pixels)))
+
+
+def _small(pixels: NDArray[np.uint8]) -> bytes:
+    """Return the picture at 384 pixels at most, as JPEG."""
+    import cv2
+
+    share = min(1.0, _KEPT / max(pixels.shape[:2]))
+    size = (max(1, round(pixels.shape[1] * share)), max(1, round(pixels.shape[0] * share)))
+    small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    done, out = cv2.imencode(
+        ".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG]
+    )
+    if not done:
+        raise MediaError("the picture cannot be made smaller")
+    return out.tobytes()
 
 
 def _grown(match: CopyMatch, by: float) -> CopyMatch:

@@ -88,6 +88,7 @@ def _article(pixels: NDArray[np.uint8], checker: CopyChecker, match: CopyMatch) 
         ]
     facts += [
         ("Descriptor distance", f"{match.distance:.3f}"),
+        ("Shared key points", f"{match.votes:.1f} votes" if match.votes else "none"),
         ("Hash distance", "not near" if match.hash_distance >= 256 else f"{match.hash_distance} of 256 bits"),
         *((label, value) for label, value in _rights(match) if value),
     ]

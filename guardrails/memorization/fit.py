@@ -36,6 +36,8 @@ ENTROPY = 30.0
 """Weight of the entropy term; the paper's value."""
 
 _LONGEST = 208
+SIDE_OF_WORDS = 384
+"""Longest side of the pictures that words are fitted on, as of those that an index keeps."""
 _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
@@ -63,7 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"{len(positives)} copies, {len(negatives)} negatives")
         return 0
     if options.stage == "words":
-        fit_words(load_pictures(options.pictures, most=options.most, seed=options.seed), options.out)
+        pictures = load_pictures(
+            options.pictures, most=options.most, seed=options.seed, longest=SIDE_OF_WORDS
+        )
+        fit_words(pictures, options.out, seed=options.seed)
         return 0
     import_optional("torch", extra="memorization-fit").set_num_threads(1)
     if options.stage == "export":
@@ -78,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def load_pictures(folders: Sequence[Path], *, most: int, seed: int) -> list[NDArray[np.uint8]]:
+def load_pictures(
+    folders: Sequence[Path], *, most: int, seed: int, longest: int = _LONGEST
+) -> list[NDArray[np.uint8]]:
     """Read pictures in a random order, small, without near-duplicates (PDQ within 16 bits) and blank ones."""
     import cv2
     import numpy as np
@@ -95,7 +102,7 @@ def load_pictures(folders: Sequence[Path], *, most: int, seed: int) -> list[NDAr
         if len(out) == most:
             break
         try:
-            picture = read_pixels(path.read_bytes(), longest=_LONGEST)
+            picture = read_pixels(path.read_bytes(), longest=longest)
         except (Error, OSError):
             continue
         hashed = pdq(picture)

@@ -1,8 +1,8 @@
 """Retrieve, then verify: where in a picture a part of another one is, by SIFT and RANSAC, mirrored too.
 
-Matches vote for a turn and a scale first, as in Lowe's Hough step (2004); an affine map is fitted by RANSAC to
-those that agree. What both pictures show under that map is the mask, and its share of each says the kind. Time
-is bounded: sizes, key points and iterations are.
+Matches vote for a turn and a scale first, as in Lowe's Hough step (2004); an affine map is fitted by RANSAC
+to those that agree. What both pictures show under that map is the mask, and its share of each says the kind.
+Time is bounded: sizes, key points and iterations are.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def locate(
     query: Features,
     mirror: Features,
     item: Features,
-    luma: Callable[[], NDArray[np.uint8]] | None = None,
+    luma: Callable[[], NDArray[np.uint8] | None] | None = None,
     *,
     least: int = 6,
 ) -> Region | None:

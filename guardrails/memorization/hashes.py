@@ -61,19 +61,22 @@ def pdq_dihedral(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], int]:
 
 def _shrunk(pixels: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the luma, smoothed twice by a box in each direction and sampled at 64 x 64."""
+    import cv2
     import numpy as np
 
-    luma = pixels @ np.array([0.299, 0.587, 0.114])
+    weights = np.array([[0.299, 0.587, 0.114]], dtype=np.float32)
+    luma = np.asarray(cv2.transform(pixels.astype(np.float32), weights), dtype=np.float32)
     for axis in (1, 0):
         for _ in range(2):
             luma = _box(luma, axis)
     rows, columns = (((np.arange(_SIDE) + 0.5) * side / _SIDE).astype(int) for side in luma.shape)
-    out: NDArray[np.float64] = luma[rows][:, columns]
+    out: NDArray[np.float64] = luma[rows][:, columns].astype(np.float64)
     return out
 
 
-def _box(luma: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+def _box(luma: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
     """Average over a window that is cut off at the borders."""
+    import cv2
     import numpy as np
 
     length = luma.shape[axis]
@@ -82,15 +85,13 @@ def _box(luma: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
         return luma
     half = (window + 2) // 2
     places = np.arange(length)
-    low, high = np.maximum(0, places - (window - half)), np.minimum(length, places + half)
-    sums = np.cumsum(luma, axis=axis)
-    sums = np.concatenate([np.zeros_like(np.take(sums, [0], axis)), sums], axis)
-    shape = [1, 1]
-    shape[axis] = length
-    out: NDArray[np.float64] = (np.take(sums, high, axis) - np.take(sums, low, axis)) / (high - low).reshape(
-        shape
+    counts = np.minimum(length, places + half) - np.maximum(0, places - (window - half))
+    size, anchor = ((window, 1), (window - half, 0)) if axis == 1 else ((1, window), (0, window - half))
+    sums = cv2.boxFilter(
+        luma, cv2.CV_32F, size, anchor=anchor, normalize=False, borderType=cv2.BORDER_CONSTANT
     )
-    return out
+    shape = (1, -1) if axis == 1 else (-1, 1)
+    return np.asarray(sums / counts.reshape(shape).astype(np.float32), dtype=np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -1,7 +1,8 @@
 """The index: what a model was trained on, as codes that a picture can be held against.
 
 A folder of immutable segments (`_segment`) and a SQLite catalogue, the one point of commit (`_catalogue`).
-Search is exact: a scan of sign codes, ranked again by estimated cosine; multi-index hashing for PDQ.
+Search by hash and descriptor is exact: a scan of sign codes, ranked again by estimated cosine; multi-index
+hashing for PDQ. Search by key points is an inverted file of visual words (`_words`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from clearmark.core.errors import UsageError
 from clearmark.guardrails.memorization._catalogue import Catalogue, Place
 from clearmark.guardrails.memorization._hashing import HashTable
 from clearmark.guardrails.memorization._items import Entry, Hit, Item, Removal
+from clearmark.guardrails.memorization._keypoints import Features, apart
 from clearmark.guardrails.memorization._scan import nearest
 from clearmark.guardrails.memorization._segment import (
     FileWriter,
@@ -27,6 +29,7 @@ from clearmark.guardrails.memorization._segment import (
     sync_folder,
     write_segment,
 )
+from clearmark.guardrails.memorization._words import Postings, offsets, votes
 from clearmark.guardrails.memorization.descriptor import cosines, sign_codes
 
 if TYPE_CHECKING:
@@ -37,6 +40,9 @@ __all__ = ["Entry", "Hit", "Index", "IndexDamaged", "Item", "Removal"]
 
 SEGMENT_ITEMS = 1 << 20
 """Items that compaction puts into one segment at most, so that erasing from one rewrites little."""
+
+_POSTINGS = 1 << 22
+"""From so many postings on, where each word begins is kept at hand: 8 MiB a segment."""
 
 
 class Index:
@@ -56,6 +62,7 @@ class Index:
         self._lock = self._catalogue.lock
         self._segments: list[Segment] = []
         self._tables: dict[str, HashTable] = {}
+        self._starts: dict[str, Any] = {}
         self._gone: frozenset[int] = frozenset()
         self._seen: object = None
 
@@ -80,7 +87,7 @@ class Index:
     def close(self) -> None:
         """Close the catalogue."""
         with self._lock:
-            self._segments, self._tables = [], {}
+            self._segments, self._tables, self._starts = [], {}, {}
             self._catalogue.close()
 
     @property
@@ -124,9 +131,17 @@ class Index:
         Raises:
             IndexDamaged: the bytes are not those that were written.
         """
+        return self.kept(number)[1]
+
+    def kept(self, number: int) -> tuple[bytes, bytes]:
+        """Return the packed features and the small picture of an item; either is empty where none was kept.
+
+        Raises:
+            IndexDamaged: the bytes are not those that were written.
+        """
         with self._lock:
             place = self._catalogue.place(number)
-            return self._catalogue.read_picture(place) if place is not None else b""
+            return apart(self._catalogue.read_picture(place)) if place is not None else (b"", b"")
 
     def near_hashes(self, codes: NDArray[np.uint8], count: int) -> list[Hit]:
         """Return the items whose PDQ is nearest to any of `codes` [n, 32], nearest first, with the distance.
@@ -212,6 +227,21 @@ class Index:
                         best[int(number)] = max(best.get(int(number), -1.0), float(value))
         return [Hit(*pair) for pair in sorted(best.items(), key=lambda pair: (-pair[1], pair[0]))[:count]]
 
+    def near_features(self, query: Features, count: int) -> list[Hit]:
+        """Return the items that share most key points with `query` or its mirror image, with their votes."""
+        best: list[Hit] = []
+        with self._lock:
+            self._refresh()
+            for segment in self._segments:
+                places, values = votes(segment.postings, query, starts=self._starts.get(segment.name))
+                numbers = segment.ids[places]
+                best += [
+                    Hit(int(number), float(value))
+                    for number, value in zip(numbers, values, strict=True)
+                    if int(number) not in self._gone
+                ]
+        return sorted(best, key=lambda hit: (-hit.value, hit.id))[:count]
+
     def add(self, entries: Iterable[Entry]) -> int:
         """Add entries in one step, all or none; keys that are there already are passed over. Return
         how many."""
@@ -238,24 +268,27 @@ class Index:
         ids, start = [], 0
         with FileWriter(self._catalogue.file(name, ".pic")) as pictures:
             for entry in entries:
-                place = Place(name, start, len(entry.picture), zlib.crc32(entry.picture))
-                ids.append(self._catalogue.insert(entry.item, place))
-                pictures.write(entry.picture)
-                start += len(entry.picture)
+                kept = entry.features + entry.picture
+                ids.append(
+                    self._catalogue.insert(entry.item, Place(name, start, len(kept), zlib.crc32(kept)))
+                )
+                pictures.write(kept)
+                start += len(kept)
         self._name(
             name,
             np.frombuffer(b"".join(e.pdq for e in entries), dtype=np.uint8).reshape(-1, 32),
             np.array(ids, dtype=np.int64),
             np.concatenate([e.codes for e in entries]),
             np.repeat(np.arange(len(entries)), [len(e.codes) for e in entries]).astype(np.uint32),
+            Postings.of([e.features for e in entries]),
             start,
         )
 
     def _name(  # noqa: PLR0917  the parts of a segment, in its order
-        self, name: str, pdq: Any, ids: Any, codes: Any, owner: Any, pictures: int
+        self, name: str, pdq: Any, ids: Any, codes: Any, owner: Any, postings: Postings, pictures: int
     ) -> None:
         """Write the codes of a segment, and let the catalogue name it."""
-        sha256, size = write_segment(self._catalogue.file(name, ".seg"), pdq, ids, codes, owner)
+        sha256, size = write_segment(self._catalogue.file(name, ".seg"), pdq, ids, codes, owner, postings)
         sync_folder(self.path / "segments")
         row = (name, len(ids), len(owner), sha256, size, pictures)
         self._catalogue.db.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?)", row)
@@ -316,6 +349,7 @@ class Index:
         name = secrets.token_hex(8)
         gone = np.fromiter(self._catalogue.removed(), dtype=np.int64)
         parts: list[tuple[Any, Any, Any, Any]] = []
+        posted: list[Postings] = []
         start = count = 0
         with FileWriter(self._catalogue.file(name, ".pic")) as pictures:
             for old in names:
@@ -326,6 +360,7 @@ class Index:
                 parts.append(
                     (segment.pdq[keep], segment.ids[keep], segment.codes[rows], places[segment.owner[rows]])
                 )
+                posted.append(segment.postings.kept(keep, places))
                 count += int(keep.sum())
                 db.execute("DELETE FROM item WHERE segment = ? AND tombstone", (old,))
                 # Pictures lie in the order of their ids, and are moved in that order, one at a time.
@@ -340,7 +375,7 @@ class Index:
                 db.execute("DELETE FROM segment WHERE name = ?", (old,))
         if count:
             pdq, ids, codes, owner = (np.concatenate([part[i] for part in parts]) for i in range(4))
-            self._name(name, pdq, ids, codes, owner.astype(np.uint32), start)
+            self._name(name, pdq, ids, codes, owner.astype(np.uint32), Postings.together(posted), start)
 
     def merge(self, other: Index) -> int:
         """Add everything that `other` holds, in one step; items whose key is here already are passed over.
@@ -369,7 +404,8 @@ class Index:
                         rows = order[bounds[place] : bounds[place + 1]]
                         item = self.item(int(number))
                         codes = np.array(segment.codes[rows])
-                        yield Entry(item, segment.pdq[place].tobytes(), codes, self.picture(int(number)))
+                        features, picture = self.kept(int(number))
+                        yield Entry(item, segment.pdq[place].tobytes(), codes, picture, features)
 
     def stats(self) -> dict[str, Any]:
         """Count items, rows and bytes; `licences` counts the items of each licence."""
@@ -394,5 +430,11 @@ class Index:
             segment.name: self._tables.get(segment.name) or HashTable(segment.pdq)
             for segment in self._segments
             if len(segment.ids) >= HashTable.LEAST
+        }
+        self._starts = {
+            segment.name: offsets(segment.postings.words) if known is None else known
+            for segment in self._segments
+            if len(segment.postings) >= _POSTINGS
+            for known in [self._starts.get(segment.name)]
         }
         self._seen = seen

@@ -194,5 +194,5 @@ def test_too_little_evidence_is_refused(tmp_path):
 
 
 def test_nothing_alike_is_improbable_and_everything_alike_is_certain():
-    assert probability(signals(distance=256, cosine=0.0, points=0, colour=1.0, region=None)) < 0.05
+    assert probability(signals(distance=256, cosine=0.0, votes=0.0, points=0, colour=1.0, region=None)) < 0.05
     assert probability([1.0] * len(EVIDENCE)) > 0.99
