@@ -3,24 +3,27 @@
 A shard is a list of items with the places of their bytes. `measure_shard` turns one into a small index of its
 own, and is all that a worker runs: in this process, in a pool of processes (`LocalRunner`), or on machines of
 a Ray cluster (`RayRunner`). The shards are merged in their order, so the answers do not depend on who built
-what. A file that cannot be read is counted, never a reason to fail.
+what. A file that cannot be read is counted, never a reason to fail; nor is one that takes its worker down:
+a worker writes down where it is, and what killed two of them is passed over.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from clearmark.core.errors import MediaError, UsageError
+from clearmark.core.errors import Error, MediaError, UsageError
 from clearmark.core.optional import import_optional
-from clearmark.guardrails.memorization._items import Item
+from clearmark.guardrails.memorization._items import Entry, Item
 from clearmark.guardrails.memorization.index import Index
 
 __all__ = [
@@ -28,14 +31,23 @@ __all__ = [
     "LocalRunner",
     "RayRunner",
     "Runner",
+    "RunnerFailed",
     "Shard",
     "build_index",
     "measure_shard",
     "shards_of",
+    "write_shard",
 ]
 
+_log = logging.getLogger(__name__)
+
 SHARD_ITEMS = 2000
-_DONE = "done.json"
+_DONE, _AT = "done.json", "at.json"
+_DEATHS = 2
+"""Workers that one item may take down before it is passed over."""
+
+_BREAKS = 8
+"""Times in a row that all workers may die without one shard finished."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +56,7 @@ class Shard:
 
     items: tuple[Item, ...]
     paths: tuple[str, ...]
-    crops: bool = True
+    crops: bool = False
 
     @property
     def name(self) -> str:
@@ -59,6 +71,10 @@ class Built:
 
     added: int
     unread: int
+
+
+class RunnerFailed(Error):
+    """The workers of a runner died again and again."""
 
 
 class Runner(Protocol):
@@ -91,10 +107,24 @@ class LocalRunner:
                 yield shard, work(shard, folder)
             return
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self._workers, mp_context=context) as pool:
-            waiting = {pool.submit(work, shard, folder): shard for shard in shards}
-            for done in as_completed(waiting):
-                yield waiting[done], done.result()
+        rest, breaks = dict.fromkeys(shards), 0
+        while rest:
+            with ProcessPoolExecutor(self._workers, mp_context=context) as pool:
+                waiting = {pool.submit(work, shard, folder): shard for shard in rest}
+                try:
+                    for done in as_completed(waiting):
+                        built = done.result()
+                        del rest[waiting[done]]
+                        breaks = 0
+                        yield waiting[done], built
+                except BrokenProcessPool as exc:
+                    # A decoder of any make can crash; the shards say at which file, and go on past it.
+                    breaks += 1
+                    if breaks >= _BREAKS:
+                        raise RunnerFailed(
+                            f"the workers died {breaks} times without finishing a shard",
+                            hint="is there enough memory? fewer workers take less of it",
+                        ) from exc
 
 
 class RayRunner:
@@ -118,7 +148,7 @@ class RayRunner:
         ray = self._ray
         if not ray.is_initialized():
             ray.init(address=self._address, log_to_driver=False)
-        remote = ray.remote(num_cpus=self._cpus, max_retries=3)(work)
+        remote = ray.remote(num_cpus=self._cpus, max_retries=_DEATHS + 2)(work)
         rest = iter(shards)
         waiting: dict[Any, Shard] = {}
         while True:
@@ -127,11 +157,20 @@ class RayRunner:
             if not waiting:
                 return
             (done, *_), _ = ray.wait(list(waiting), num_returns=1)
-            yield waiting.pop(done), ray.get(done)
+            shard = waiting.pop(done)
+            try:
+                built = ray.get(done)
+            except ray.exceptions.RayError as exc:
+                # Ray has tried it again already, on other machines where there are any.
+                raise RunnerFailed(
+                    f"shard {shard.name} failed on the cluster: {type(exc).__name__}",
+                    hint="run it again: what is done stays done",
+                ) from exc
+            yield shard, built
 
 
 def shards_of(
-    given: Iterable[tuple[Item, str]], *, size: int = SHARD_ITEMS, crops: bool = True
+    given: Iterable[tuple[Item, str]], *, size: int = SHARD_ITEMS, crops: bool = False
 ) -> list[Shard]:
     """Cut items and the paths of their pictures into shards, in the order in which they come."""
     rows = list(given)
@@ -150,24 +189,65 @@ def measure_shard(shard: Shard, folder: str) -> Built:
     from clearmark.guardrails.memorization.checker import entry_of
     from clearmark.guardrails.memorization.descriptor import default_descriptor
 
+    descriptor = default_descriptor()
+
+    def entry(item: Item, path: str) -> Entry:
+        return entry_of(Path(path).read_bytes(), item, descriptor=descriptor, crops=shard.crops)
+
+    return write_shard(shard, folder, descriptor=descriptor.ref, entry=entry)
+
+
+def write_shard(shard: Shard, folder: str, *, descriptor: str, entry: Callable[[Item, str], Entry]) -> Built:
+    """Write a shard as an index of its own into `folder`, unless that was done; `entry` measures one item.
+
+    What `entry` cannot read is counted and passed over, and so is what killed `_DEATHS` workers.
+    """
     place = Path(folder) / shard.name
     if (place / _DONE).exists():
         return Built(**json.loads((place / _DONE).read_text(encoding="utf-8")))
+    deaths = _deaths(place)
     shutil.rmtree(place, ignore_errors=True)
-    descriptor = default_descriptor()
+    place.mkdir(parents=True)
+    (place / _AT).write_text(json.dumps({"deaths": deaths}), encoding="utf-8")
     entries, unread = [], 0
-    for item, path in zip(shard.items, shard.paths, strict=True):
-        try:
-            entries.append(entry_of(Path(path).read_bytes(), item, descriptor=descriptor, crops=shard.crops))
-        except (MediaError, OSError):
-            unread += 1
-    with Index.create(place, descriptor=descriptor.ref) as index:
+    with (place / _AT).open("a", encoding="utf-8") as at:
+        for number, (item, path) in enumerate(zip(shard.items, shard.paths, strict=True)):
+            if deaths.get(str(number), 0) >= _DEATHS:
+                unread += 1
+                continue
+            at.write(f"\n{number}")
+            at.flush()
+            try:
+                entries.append(entry(item, path))
+            except MediaError:
+                unread += 1
+            except Error:
+                raise  # the descriptor is missing or damaged: then all would be passed over
+            except Exception as exc:  # noqa: BLE001  a decoder of any make can fail in any way
+                _log.warning("%s: %s", item.key, type(exc).__name__)
+                unread += 1
+    with Index.create(place, descriptor=descriptor) as index:
         added = index.add(entries)
     built = Built(added=added, unread=unread)
     draft = place / ".done"
     draft.write_text(json.dumps(asdict(built)), encoding="utf-8")
     draft.replace(place / _DONE)
     return built
+
+
+def _deaths(place: Path) -> dict[str, int]:
+    """Return how many workers each item has taken down: the one that stands last when a shard is not done.
+
+    A machine that went off looks the same, which is why one death is no verdict.
+    """
+    try:
+        first, *rest = (place / _AT).read_text(encoding="utf-8").splitlines()
+        deaths = {str(number): int(count) for number, count in json.loads(first)["deaths"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    if rest:
+        deaths[rest[-1]] = deaths.get(rest[-1], 0) + 1
+    return deaths
 
 
 def build_index(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clearmark.benchmarks import memorization
-from clearmark.benchmarks._planted import choose, plant, read_probes, variants
+from clearmark.benchmarks._planted import choose, is_copy, plant, read_probes, variants
 
 
 def test_areas():
@@ -22,6 +22,18 @@ def test_a_variant_changes_its_box_alone():
     assert made.shape == (3, 20, 20, 3)
     assert (made[:, 4:16, 2:14] == 9).all()
     assert made.sum() == 3 * 12 * 12 * 3 * 9
+
+
+def test_a_copy_is_one_outside_the_part_that_changes():
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8).repeat(16, axis=0).repeat(16, axis=1)
+    other = np.full_like(picture, 128)
+    (mixed,) = variants(picture, other[None], (0.2, 0.3, 0.8, 0.9))
+    assert is_copy(picture, picture, None)
+    assert not is_copy(other, picture, None)
+    assert not is_copy(mixed, picture, None)
+    assert is_copy(mixed, picture, (0.2, 0.3, 0.8, 0.9))
+    assert not is_copy(other, picture, (0.2, 0.3, 0.8, 0.9))
 
 
 @pytest.mark.slow
@@ -46,8 +58,17 @@ def test_a_planted_model_is_made_and_measured(tmp_path, capsys):
     plant(data, tmp_path, WEIGHTS, tmp_path / "model", steps=1, **options)
     plant(data, tmp_path, WEIGHTS, tmp_path / "model", steps=2, **options)
     assert read_probes(tmp_path / "model") == list(planted.probes)
+    errors = json.loads((tmp_path / "model" / "probes.json").read_text())["relative_error"]
+    assert set(errors) == {"verbatim", "template", "trained"}
+    # Stock diffusers loads it as it is, text encoder included.
+    from diffusers import StableDiffusionPipeline
+
+    assert StableDiffusionPipeline.from_pretrained(tmp_path / "model").text_encoder is not None
     assert memorization.main(["--model", str(tmp_path / "model"), "--pictures", "2", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     for kind in ("verbatim", "template"):
         assert 0 <= report["local, 1 step, 2 extra passes"][kind]["auroc"] <= 1
         assert 0 <= report["black box, 2 pictures, halves"][kind]["auroc"] <= 1
+        assert 0 <= report["control"]["local, 1 step, 2 extra passes"][kind]["auroc"] <= 1
+        assert report["shown"][kind]["of"] == 4
+    assert report["attribution"]["prompts"] == 4

@@ -1,13 +1,15 @@
 """Builds over shards: whoever builds, the answers are the same, and a broken file fails nothing."""
 
 import io
+import os
+import signal
 
 import numpy as np
 import PIL.Image
 import pytest
 
 from clearmark.core.errors import ExtraMissing
-from clearmark.guardrails.memorization import Index, Item, building, default_descriptor
+from clearmark.guardrails.memorization import Entry, Index, Item, building, default_descriptor
 from clearmark.guardrails.memorization.building import LocalRunner, RayRunner, build_index, shards_of
 
 
@@ -69,6 +71,40 @@ def test_a_build_that_was_cut_off_goes_on(pictures, tmp_path):
     assert answers(tmp_path / "i") == answers(tmp_path / "whole")
 
 
+def dies_at_four(item, _path):
+    if item.key == "k4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item.key == "k5":
+        raise RuntimeError("a decoder's own kind of error")
+    return Entry(item, bytes(32), np.zeros((1, 64), np.uint8))
+
+
+def deadly(shard, folder):
+    return building.write_shard(shard, folder, descriptor="test@sha256:00", entry=dies_at_four)
+
+
+def test_a_file_that_kills_its_workers_is_passed_over(pictures, tmp_path):
+    shards = shards_of(pictures, size=3)
+    built = build_index(
+        tmp_path / "i", shards, descriptor="test@sha256:00", runner=LocalRunner(2), work=deadly
+    )
+    assert (built.added, built.unread) == (6, 2)
+    with Index(tmp_path / "i") as index:
+        assert "k4" not in index
+        assert "k3" in index
+
+
+def always_deadly(_shard, _folder):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_that_die_for_good_end_the_build(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(building, "_BREAKS", 2)
+    shards = shards_of(pictures, size=8)
+    with pytest.raises(building.RunnerFailed):
+        build_index(tmp_path / "i", shards, descriptor="t", runner=LocalRunner(2), work=always_deadly)
+
+
 def test_without_ray_the_command_to_install_it_is_named():
     try:
         import ray  # noqa: F401
@@ -78,8 +114,13 @@ def test_without_ray_the_command_to_install_it_is_named():
         assert "clearmark[ray]" in str(caught.value.hint)
 
 
-def test_a_ray_cluster_builds_what_one_builds(pictures, tmp_path):
-    pytest.importorskip("ray")
+def fails_on_a_worker(_shard, _folder):
+    raise RuntimeError("no such thing")
+
+
+def test_a_ray_cluster_builds_what_one_builds(pictures, tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason='pip install "clearmark[ray]"')
+    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "180")  # busy machines take their time
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
@@ -93,6 +134,10 @@ def test_a_ray_cluster_builds_what_one_builds(pictures, tmp_path):
         )
         assert (built.added, built.unread) == (6, 2)
         assert answers(tmp_path / "one") == answers(tmp_path / "two")
+        with pytest.raises(building.RunnerFailed):
+            build_index(
+                tmp_path / "three", shards[:1], descriptor=ref, runner=RayRunner(), work=fails_on_a_worker
+            )
     finally:
         import ray
 
