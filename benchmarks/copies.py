@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -292,10 +293,13 @@ def _index(data: Path, indexed: Sequence[Picture], drawn: Sequence[Any], descrip
         if float(pixels.std()) >= 1:
             item = Item(key=f"{kind}-{number}", sha256="", source="drawn")
             entries.append(entry_of(encode(pixels), item, descriptor=descriptor))
-    draft = folder.with_suffix(".part")
+    draft = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     with Index.create(draft, descriptor=descriptor.ref) as index:
         index.add(entries)
-    draft.rename(folder)
+    try:
+        draft.rename(folder)
+    except OSError:  # another shard was faster
+        shutil.rmtree(draft)
     return Index(folder)
 
 
