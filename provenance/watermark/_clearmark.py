@@ -22,7 +22,7 @@ __all__ = ["Clearmark"]
 
 Floats = npt.NDArray[np.float32]
 
-HEADROOM = 0.5
+HEADROOM = 1.0
 """How far white and black give way for the mark, in units of its local strength."""
 
 ROWS = 512
