@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["AXES", "CENTRES", "Postings", "Vocabulary", "default_vocabulary", "offsets", "votes"]
+__all__ = [
+    "ASKED",
+    "AXES",
+    "CENTRES",
+    "PROBES",
+    "Postings",
+    "Vocabulary",
+    "default_vocabulary",
+    "offsets",
+    "votes",
+]
 
 MODEL = "copy-words"
 AXES = 64
@@ -31,8 +41,8 @@ CENTRES = 1024
 INDEXED = 128
 """Key points of an item that have postings."""
 
-_ASKED = 300
-_PROBES = 8
+ASKED = 300
+PROBES = 8
 _EACH = 5
 _LONGEST = 4096
 _NEAR = 20
@@ -144,6 +154,12 @@ class Postings:
     def __len__(self) -> int:
         return len(self.words)
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all arrays."""
+        parts = (self.words, self.places, self.signatures, self.turns, self.octaves)
+        return sum(part.nbytes for part in parts)
+
     @classmethod
     def empty(cls) -> Postings:
         """Return that of no items."""
@@ -240,12 +256,12 @@ def _votes_of(
     import numpy as np
 
     nothing = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    descriptors = query.descriptors[:_ASKED]
+    descriptors = query.descriptors[:ASKED]
     if not len(descriptors) or not len(postings):
         return nothing
     vocabulary = default_vocabulary()
     y = vocabulary.project(descriptors)
-    probed = vocabulary.words(y, _PROBES)
+    probed = vocabulary.words(y, PROBES)
     point = np.repeat(np.arange(len(y)), probed.shape[1])
     words = probed.ravel()
     if starts is None:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clearmark.guardrails.memorization._keypoints import Features
+    from clearmark.guardrails.memorization._words import Postings
+
 __all__ = ["PictureIndex", "copy_index", "create_index", "open_index"]
 
 _AT_ONCE = 1000
@@ -30,7 +33,10 @@ _MOST_PLACE = 4096
 
 
 class PictureIndex(Protocol):
-    """An index of pictures: hashes, sign codes, small pictures and the rights to them, by item."""
+    """An index of pictures: hashes, sign codes, small pictures and the rights to them, by item.
+
+    The three engines that ship keep key points as well (`KeyPointIndex` in `checker`).
+    """
 
     @property
     def descriptor(self) -> str:
@@ -207,7 +213,7 @@ def row_digest(entry: Entry) -> bytes:
     import json
 
     state = hashlib.sha256(json.dumps(entry.item.to_dict(), sort_keys=True).encode())
-    for part in (entry.pdq, entry.codes.tobytes(), entry.picture):
+    for part in (entry.pdq, entry.codes.tobytes(), entry.picture, entry.features):
         state.update(len(part).to_bytes(8, "big") + part)
     return state.digest()
 
@@ -241,3 +247,45 @@ def nearest_of(found: Iterable[tuple[int, int]], count: int) -> list[Hit]:
         best[number] = min(best.get(number, 1 << 30), distance)
     pairs = sorted(best.items(), key=lambda pair: (pair[1], pair[0]))[:count]
     return [Hit(number, float(distance)) for number, distance in pairs]
+
+
+def asked_words(query: Features) -> list[int]:
+    """Return the words whose postings decide who shares key points with `query` or its mirror image."""
+    from clearmark.guardrails.memorization._words import ASKED, PROBES, default_vocabulary
+
+    vocabulary, words = default_vocabulary(), set()
+    for side in (query, query.flipped()):
+        descriptors = side.descriptors[:ASKED]
+        if len(descriptors):
+            words.update(vocabulary.words(vocabulary.project(descriptors), PROBES).ravel().tolist())
+    return sorted(words)
+
+
+def postings_of(entry: Entry) -> Postings:
+    """Return the postings of one entry: what an engine keeps of its key points to find it by."""
+    from clearmark.guardrails.memorization._words import Postings
+
+    return Postings.of([entry.features])
+
+
+def most_shared(query: Features, columns: Sequence[Sequence[int]], count: int) -> list[Hit]:
+    """Rank by the postings that an engine found: words, ids, signatures (as signed), turns, octaves."""
+    import numpy as np
+
+    from clearmark.guardrails.memorization._words import Postings, votes
+
+    words, ids, signatures, turns, octaves = (np.asarray(column, dtype=np.int64) for column in columns)
+    if not len(words):
+        return []
+    numbers, places = np.unique(ids, return_inverse=True)
+    order = np.argsort(words, kind="stable")
+    postings = Postings(
+        words[order].astype(np.uint32),
+        places[order].astype(np.uint32),
+        signatures[order].view(np.uint64),
+        turns[order].astype(np.uint8),
+        octaves[order].astype(np.uint8),
+    )
+    found, values = votes(postings, query)
+    pairs = sorted(zip(numbers[found].tolist(), values.tolist(), strict=True), key=lambda p: (-p[1], p[0]))
+    return [Hit(number, value) for number, value in pairs[:count]]

@@ -1,8 +1,8 @@
 """An index in a LanceDB table, embedded or in an object store, behind the protocol of `engine`.
 
 One row a view: its sign code, and on the first view of an item its hash, picture and rights as well, so that
-an addition is one commit. Scans are flat and exact. One writer at a time (a lock beside a local table), any
-number of readers.
+an addition is one commit; the postings of its key points are written before it. Scans are flat and exact. One
+writer at a time (a lock beside a local table), any number of readers.
 """
 
 from __future__ import annotations
@@ -24,18 +24,31 @@ from clearmark.core.optional import import_optional
 from clearmark.guardrails.memorization._items import Entry, Hit, Item, Removal
 from clearmark.guardrails.memorization._segment import IndexDamaged
 from clearmark.guardrails.memorization.descriptor import sign_codes
-from clearmark.guardrails.memorization.engine import check_entry, digest_of, nearest_of, ranked, row_digest
+from clearmark.guardrails.memorization.engine import (
+    asked_words,
+    check_entry,
+    digest_of,
+    most_shared,
+    nearest_of,
+    postings_of,
+    ranked,
+    row_digest,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clearmark.guardrails.memorization._keypoints import Features
+
 __all__ = ["LanceIndex"]
 
 _VERSION = "1"
 _TEXTS = ("key", "sha256", "source", "licence", "creator", "opt_out")
-_TABLE, _META = "picture", "meta"
+_TABLE, _POINT, _META = "picture", "point", "meta"
+_POSTED = ("word", "item", "signature", "turn", "octave")
 _AT_ONCE = 500
+_WORDS = 2000
 
 
 class LanceIndex:
@@ -55,6 +68,7 @@ class LanceIndex:
         self._database = self._lancedb.connect(uri)
         try:
             self._table = self._database.open_table(_TABLE)
+            self._points = self._database.open_table(_POINT)
             self._notes = self._database.open_table(_META)
         except (ValueError, RuntimeError, OSError) as exc:
             raise UsageError(f"no index in {uri}", hint="clearmark index build makes one") from exc
@@ -75,6 +89,7 @@ class LanceIndex:
             database.open_table(_META)
             raise UsageError(f"{uri} holds an index", hint="clearmark index add goes on with it")
         database.create_table(_TABLE, schema=_schema(), mode="overwrite")
+        database.create_table(_POINT, schema=_point_schema(), mode="overwrite")
         rows = [
             {"name": "schema_version", "value": _VERSION},
             {"name": "descriptor", "value": descriptor},
@@ -93,7 +108,7 @@ class LanceIndex:
     def close(self) -> None:
         """Let go of the table."""
         with self._lock:
-            self._table = self._notes = None
+            self._table = self._points = self._notes = None
 
     @property
     def descriptor(self) -> str:
@@ -164,6 +179,23 @@ class LanceIndex:
                 found.append((place, rows["id"].to_pylist(), np.ascontiguousarray(codes)))
         return ranked(vectors, found, count)
 
+    def near_features(self, query: Features, count: int) -> list[Hit]:
+        """Return the items that share most key points with `query` or its mirror image, with their votes."""
+        words = asked_words(query)
+        columns: dict[str, list[int]] = {name: [] for name in _POSTED}
+        with self._reading():
+            for first in range(0, len(words) if len(self) else 0, _WORDS):
+                some = ", ".join(map(str, words[first : first + _WORDS]))
+                found = self._points.search().where(f"word IN ({some})").limit(None).to_arrow()
+                for name, column in columns.items():
+                    column.extend(found[name].to_pylist())
+        return most_shared(query, list(columns.values()), count)
+
+    def kept(self, number: int) -> tuple[bytes, bytes]:
+        """Return the packed features and the small picture of an item; either may be empty."""
+        rows = self._first_views(["features", "picture"], f"id = {int(number)}")
+        return (bytes(rows[0]["features"]), bytes(rows[0]["picture"])) if rows else (b"", b"")
+
     def add(self, entries: Iterable[Entry]) -> int:
         """Add entries in one commit; keys that are there already are passed over. Return how many."""
         given: dict[str, Entry] = {}
@@ -174,7 +206,11 @@ class LanceIndex:
             held = self._ids_of(keys=list(given))
             fresh = [entry for key, entry in given.items() if key not in held]
             if fresh:
-                self._table.add(self._rows_of(fresh))
+                rows, points = self._rows_of(fresh)
+                # What no row of the other table belongs to is in no answer, so a cut in between does no harm.
+                if len(points):
+                    self._points.add(points)
+                self._table.add(rows)
             return len(fresh)
 
     def remove(self, *, keys: Sequence[str] = (), sha256: Sequence[str] = (), erase: bool = True) -> Removal:
@@ -193,18 +229,21 @@ class LanceIndex:
             for first in range(0, len(numbers), _AT_ONCE):
                 some = ", ".join(map(str, numbers[first : first + _AT_ONCE]))
                 self._table.delete(f"id IN ({some})")
+                self._points.delete(f"item IN ({some})")
             if erase:
                 self._rewrite()
             return Removal(items=len(numbers), rewritten=int(erase), before=before, after=self.digest)
 
     def _rewrite(self) -> None:
         """Write the table anew: LanceDB marks rows as deleted, and its compaction passes over few of them."""
-        kept = self._table.to_arrow()
-        self._database.create_table(_TABLE, kept, schema=_schema(), mode="overwrite")
+        for name, schema in ((_TABLE, _schema()), (_POINT, _point_schema())):
+            kept = self._database.open_table(name).to_arrow()
+            table = self._database.create_table(name, kept, schema=schema, mode="overwrite")
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it warns that old versions go, which is what is wanted
+                table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
         self._table = self._database.open_table(_TABLE)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns that old versions go, which is what is wanted
-            self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+        self._points = self._database.open_table(_POINT)
 
     def holds_any(self, *, keys: Sequence[str] = (), sha256: Sequence[str] = ()) -> bool:
         """Return whether any such item is in the index."""
@@ -226,7 +265,7 @@ class LanceIndex:
             for row in sorted((row for row in found if row["view"] == 0), key=lambda row: row["id"]):
                 item = Item(id=row["id"], **{name: row[name] for name in _TEXTS})
                 views = np.array([codes[row["id"]][place] for place in sorted(codes[row["id"]])], np.uint8)
-                yield Entry(item, bytes(row["pdq"]), views, bytes(row["picture"]))
+                yield Entry(item, bytes(row["pdq"]), views, bytes(row["picture"]), bytes(row["features"]))
 
     def stats(self) -> dict[str, Any]:
         """Count items, rows and bytes; `licences` counts the items of each licence."""
@@ -255,11 +294,13 @@ class LanceIndex:
                 }
         return found
 
-    def _rows_of(self, entries: Sequence[Entry]) -> Any:
+    def _rows_of(self, entries: Sequence[Entry]) -> tuple[Any, Any]:
+        """Return the rows of both tables."""
         import numpy as np
 
         pa = import_optional("pyarrow", extra="lancedb")
         columns: dict[str, list[Any]] = {name: [] for name in _schema().names}
+        posted: dict[str, list[int]] = {name: [] for name in _POSTED}
         taken = {row["id"] for row in self._first_views(["id"], _among(map(_number, entries)))}
         for entry in entries:
             number = _number(entry)
@@ -274,9 +315,16 @@ class LanceIndex:
                 columns["pdq"].append(np.frombuffer(entry.pdq, dtype=np.uint8) if first else None)
                 for name in _TEXTS:
                     columns[name].append(getattr(entry.item, name) if first else "")
+                columns["features"].append(entry.features if first else b"")
                 columns["picture"].append(entry.picture if first else b"")
                 columns["digest"].append(row_digest(entry) if first else b"")
-        return pa.table(columns, schema=_schema())
+            points = postings_of(entry)
+            posted["word"] += points.words.tolist()
+            posted["item"] += [number] * len(points)
+            posted["signature"] += points.signatures.view("<i8").tolist()
+            posted["turn"] += points.turns.tolist()
+            posted["octave"] += points.octaves.tolist()
+        return pa.table(columns, schema=_schema()), pa.table(posted, schema=_point_schema())
 
     def _first_views(self, columns: list[str], where: str = "") -> list[dict[str, Any]]:
         with self._reading():
@@ -310,6 +358,7 @@ class LanceIndex:
                 fcntl.flock(held, fcntl.LOCK_EX)
             stack.enter_context(self._reading())
             self._table.checkout_latest()
+            self._points.checkout_latest()
             yield
 
 
@@ -336,7 +385,14 @@ def _schema() -> Any:
             pa.field("code", pa.list_(pa.uint8(), 64)),
             pa.field("pdq", pa.list_(pa.uint8(), 32)),
             *texts,
+            pa.field("features", pa.binary()),
             pa.field("picture", pa.binary()),
             pa.field("digest", pa.binary()),
         ]
     )
+
+
+def _point_schema() -> Any:
+    pa = import_optional("pyarrow", extra="lancedb")
+    kinds = (pa.int32(), pa.int64(), pa.int64(), pa.int16(), pa.int16())
+    return pa.schema([pa.field(name, kind) for name, kind in zip(_POSTED, kinds, strict=True)])

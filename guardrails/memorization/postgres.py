@@ -20,15 +20,27 @@ from clearmark.core.optional import import_optional
 from clearmark.guardrails.memorization._items import Entry, Hit, Item, Removal
 from clearmark.guardrails.memorization._segment import IndexDamaged
 from clearmark.guardrails.memorization.descriptor import sign_codes
-from clearmark.guardrails.memorization.engine import check_entry, digest_of, nearest_of, ranked, row_digest
+from clearmark.guardrails.memorization.engine import (
+    asked_words,
+    check_entry,
+    digest_of,
+    most_shared,
+    nearest_of,
+    postings_of,
+    ranked,
+    row_digest,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from clearmark.guardrails.memorization._keypoints import Features
+
 __all__ = ["IndexUnavailable", "PostgresIndex"]
 
 _VERSION = "1"
+_TABLES = ("item", "view", "point")
 _COLUMNS = ("key", "sha256", "source", "licence", "creator", "opt_out")
 _SCHEMA = """
 CREATE SCHEMA clearmark_index;
@@ -36,11 +48,17 @@ CREATE TABLE clearmark_index.meta (name text PRIMARY KEY, value text NOT NULL);
 CREATE TABLE clearmark_index.item (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key text NOT NULL UNIQUE, sha256 text NOT NULL,
   source text NOT NULL, licence text NOT NULL, creator text NOT NULL, opt_out text NOT NULL,
-  pdq bit(256) NOT NULL, picture bytea NOT NULL, digest bytea NOT NULL);
+  pdq bit(256) NOT NULL, features bytea NOT NULL,
+  picture bytea NOT NULL, digest bytea NOT NULL);
 CREATE INDEX item_sha256 ON clearmark_index.item (sha256);
 CREATE TABLE clearmark_index.view (
   item bigint NOT NULL REFERENCES clearmark_index.item ON DELETE CASCADE, place int NOT NULL,
   code bit(512) NOT NULL, PRIMARY KEY (item, place));
+CREATE TABLE clearmark_index.point (
+  word int NOT NULL, item bigint NOT NULL REFERENCES clearmark_index.item ON DELETE CASCADE,
+  signature bigint NOT NULL, turn smallint NOT NULL, octave smallint NOT NULL);
+CREATE INDEX point_word ON clearmark_index.point (word);
+CREATE INDEX point_item ON clearmark_index.point (item);
 """
 
 
@@ -183,14 +201,28 @@ class PostgresIndex:
             found.append((place, [row[1] for row in mine], _codes([row[2] for row in mine])))
         return ranked(vectors, found, count)
 
+    def near_features(self, query: Features, count: int) -> list[Hit]:
+        """Return the items that share most key points with `query` or its mirror image, with their votes."""
+        rows = self._rows(
+            "SELECT word, item, signature, turn, octave FROM clearmark_index.point WHERE word = ANY(%s)",
+            (asked_words(query),),
+        )
+        return most_shared(query, list(zip(*rows, strict=True)) or [[]] * 5, count)
+
+    def kept(self, number: int) -> tuple[bytes, bytes]:
+        """Return the packed features and the small picture of an item; either may be empty."""
+        rows = self._rows("SELECT features, picture FROM clearmark_index.item WHERE id = %s", (number,))
+        return (bytes(rows[0][0]), bytes(rows[0][1])) if rows else (b"", b"")
+
     def add(self, entries: Iterable[Entry]) -> int:
         """Add entries in one transaction; keys that are there already are passed over. Return how many."""
         given = {entry.item.key: entry for entry in reversed(list(entries))}
         for entry in given.values():
             check_entry(entry)
         insert = (
-            f"INSERT INTO clearmark_index.item ({', '.join(_COLUMNS)}, pdq, picture, digest)"  # noqa: S608
-            " VALUES (%s, %s, %s, %s, %s, %s, %s::bit(256), %s, %s) ON CONFLICT (key) DO NOTHING RETURNING id"
+            f"INSERT INTO clearmark_index.item ({', '.join(_COLUMNS)}, pdq, features, picture, digest)"  # noqa: S608
+            " VALUES (%s, %s, %s, %s, %s, %s, %s::bit(256), %s, %s, %s)"
+            " ON CONFLICT (key) DO NOTHING RETURNING id"
         )
         added = 0
         with self._using(), self._connection.transaction():
@@ -198,7 +230,7 @@ class PostgresIndex:
                 values = [getattr(entry.item, name) for name in _COLUMNS]
                 pdq = "x" + entry.pdq.hex()
                 row = self._connection.execute(
-                    insert, (*values, pdq, entry.picture, row_digest(entry))
+                    insert, (*values, pdq, entry.features, entry.picture, row_digest(entry))
                 ).fetchone()
                 if row is None:
                     continue
@@ -208,10 +240,22 @@ class PostgresIndex:
                         "INSERT INTO clearmark_index.view VALUES (%s, %s, %s::bit(512))",
                         [(row[0], place, _bits(code)) for place, code in enumerate(entry.codes)],
                     )
+                    points = postings_of(entry)
+                    with cursor.copy(
+                        "COPY clearmark_index.point (word, item, signature, turn, octave) FROM STDIN"
+                    ) as copy:
+                        for word, signature, turn, octave in zip(
+                            points.words.tolist(),
+                            points.signatures.view("<i8").tolist(),
+                            points.turns.tolist(),
+                            points.octaves.tolist(),
+                            strict=True,
+                        ):
+                            copy.write_row((word, row[0], signature, turn, octave))
         return added
 
     def remove(self, *, keys: Sequence[str] = (), sha256: Sequence[str] = (), erase: bool = True) -> Removal:
-        """Take items out in one transaction; with `erase` both tables are written anew without them.
+        """Take items out in one transaction; with `erase` the tables are written anew without them.
 
         Raises:
             UsageError: nothing of that name is in the index.
@@ -225,9 +269,11 @@ class PostgresIndex:
         if not gone:
             raise UsageError("none of these items is in the index")
         if erase:
-            for table in ("item", "view"):
+            for table in _TABLES:
                 self._run(f"VACUUM FULL clearmark_index.{table}")
-        return Removal(items=len(gone), rewritten=2 if erase else 0, before=before, after=self.digest)
+        return Removal(
+            items=len(gone), rewritten=len(_TABLES) if erase else 0, before=before, after=self.digest
+        )
 
     def holds_any(self, *, keys: Sequence[str] = (), sha256: Sequence[str] = ()) -> bool:
         """Return whether any such item is in the index."""
@@ -239,16 +285,16 @@ class PostgresIndex:
         last = 0
         while True:
             rows = self._rows(
-                f"SELECT id, {', '.join(_COLUMNS)}, pdq::text, picture,"  # noqa: S608  constants
+                f"SELECT id, {', '.join(_COLUMNS)}, pdq::text, features, picture,"  # noqa: S608
                 " (SELECT array_agg(code::text ORDER BY place) FROM clearmark_index.view WHERE item = id)"
                 " FROM clearmark_index.item WHERE id > %s ORDER BY id LIMIT 500",
                 (last,),
             )
             if not rows:
                 return
-            for number, *values, pdq, picture, codes in rows:
+            for number, *values, pdq, features, picture, codes in rows:
                 item = Item(id=number, **dict(zip(_COLUMNS, values, strict=True)))
-                yield Entry(item, _codes([pdq])[0].tobytes(), _codes(codes), bytes(picture))
+                yield Entry(item, _codes([pdq])[0].tobytes(), _codes(codes), bytes(picture), bytes(features))
                 last = number
 
     def stats(self) -> dict[str, Any]:
@@ -258,14 +304,16 @@ class PostgresIndex:
         )
         sizes = self._rows(
             "SELECT pg_total_relation_size('clearmark_index.item'),"
-            " pg_total_relation_size('clearmark_index.view'), (SELECT count(*) FROM clearmark_index.view)"
+            " pg_total_relation_size('clearmark_index.view'),"
+            " pg_total_relation_size('clearmark_index.point'), (SELECT count(*) FROM clearmark_index.view)"
         )[0]
         return {
             "engine": "postgresql",
             "items": len(self),
-            "rows": sizes[2],
+            "rows": sizes[3],
             "bytes_items": sizes[0],
             "bytes_codes": sizes[1],
+            "bytes_points": sizes[2],
             "descriptor": self.descriptor,
             "digest": self.digest,
             "licences": dict(licences),

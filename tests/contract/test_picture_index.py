@@ -5,6 +5,7 @@ that CLEARMARK_TEST_PGVECTOR names.
 """
 
 import contextlib
+import io
 import os
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from clearmark.core.errors import ExtraMissing, UsageError
 from clearmark.guardrails.memorization import CopyChecker, Entry, Item, default_descriptor, entry_of
+from clearmark.guardrails.memorization._keypoints import features
 from clearmark.guardrails.memorization.descriptor import sign_codes
 from clearmark.guardrails.memorization.engine import copy_index, create_index, open_index
 
@@ -61,6 +63,14 @@ def entry(n, *, views=3, key=None):
         key=key or f"k{n}", sha256=f"{n:064x}", source="s", licence="CC0-1.0", creator="Zoë", opt_out="none"
     )
     return Entry(item, draw.bytes(32), draw.integers(0, 256, (views, 64), dtype=np.uint8), draw.bytes(50))
+
+
+def textured(n, side=200):
+    small = np.random.default_rng(n).integers(0, 256, (side // 10, side // 10, 3), dtype=np.uint8)
+    picture = PIL.Image.fromarray(small).resize((side, side), PIL.Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    return out.getvalue()
 
 
 def vectors(count, seed=0):
@@ -201,12 +211,37 @@ def test_a_checker_finds_copies_in_it(place, tmp_path):
                 assert check.matches[0].item.key == f"p{n}"
 
 
+def test_parts_are_found_by_key_points(place, tmp_path):
+    descriptor = default_descriptor()
+    entries = [entry_of(textured(n), Item(key=f"p{n}", sha256=""), descriptor=descriptor) for n in range(6)]
+    page = PIL.Image.open(io.BytesIO(textured(50, 400)))
+    page.paste(PIL.Image.open(io.BytesIO(textured(2))).crop((40, 40, 180, 180)), (200, 100))
+    query = features(np.asarray(page.convert("RGB")))
+    answers = []
+    for where in dict.fromkeys([str(place), str(tmp_path / "own")]):
+        with create_index(where, descriptor=descriptor.ref) as index:
+            index.add(entries)
+            hits = index.near_features(query, 5)
+            answers.append([(index.item(hit.id).key, round(hit.value, 4)) for hit in hits])
+            packed, picture = index.kept(hits[0].id)
+            assert (packed, picture) == (entries[2].features, entries[2].picture)
+            index.remove(keys=["p2"])
+            assert "p2" not in [index.item(hit.id).key for hit in index.near_features(query, 5)]
+    assert answers[0][0][0] == "p2"
+    assert answers[0] == answers[-1]
+
+
+def by_key(index):
+    return sorted(index.entries(), key=lambda e: e.item.key)
+
+
 def test_one_engine_is_filled_from_another(place, tmp_path):
     with create_index(tmp_path / "own", descriptor=REF) as own, create_index(place, descriptor=REF) as index:
         own.add(entry(n) for n in range(1203))
         assert copy_index(own, index) == len(own)
         assert copy_index(own, index) == 0
-        assert {e.item.key for e in index.entries()} == {e.item.key for e in own.entries()}
+        for there, here in zip(by_key(index), by_key(own), strict=True):
+            assert (there.pdq, there.picture, there.features) == (here.pdq, here.picture, here.features)
     with (
         create_index(tmp_path / "other", descriptor="another@sha256:11") as other,
         open_index(place) as index,
