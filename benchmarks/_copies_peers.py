@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from clearmark.core.optional import import_optional
 from clearmark.guardrails.memorization import Index
 from clearmark.guardrails.memorization.descriptor import Descriptor, cosines
-from clearmark.guardrails.memorization.geometry import features
 from clearmark.guardrails.memorization.hashes import pdq_dihedral
 
 __all__ = ["Stage", "missing", "stages"]
@@ -57,7 +56,6 @@ def stages(index: Index, descriptor: Descriptor, *, part: str) -> list[Stage]:
     own: list[Stage] = [
         _Indexed("PDQ x 8", index, _every_turn),
         _Codes("descriptor", index, descriptor),
-        _Shared("key points", index),
     ]
     if part == "own":
         return own
@@ -165,24 +163,6 @@ class _Codes:
 
     def likeness(self, pixels: Pixels) -> NDArray[np.float32]:
         return cosines(self._descriptor.embed([pixels])[0], self._codes)
-
-
-class _Shared:
-    """The votes of shared key points, by the inverted file of the index."""
-
-    def __init__(self, name: str, index: Index) -> None:
-        self.name = name
-        self._index = index
-        self._count = 0
-
-    def build(self, pictures: Sequence[Callable[[], Pixels]]) -> None:
-        self._count = len(pictures)
-
-    def likeness(self, pixels: Pixels) -> NDArray[np.float32]:
-        out: NDArray[np.float32] = np.zeros(self._count, np.float32)
-        for hit in self._index.near_features(features(pixels), self._count):
-            out[hit.id - 1] = hit.value  # ids count the items from 1, in their order
-        return out
 
 
 class _Vectors:

@@ -123,18 +123,26 @@ def _score(match: Row) -> float:
     return probability(match["evidence"])
 
 
+def _near(match: Row) -> bool:
+    """Return whether the gate of now lets a candidate through."""
+    if "near" not in match:
+        return True
+    bits, cosine, votes = match["near"]
+    return GATE.passes(bits=bits, cosine=cosine, votes=votes)
+
+
 def _best(row: Row, stage: str, excused: Sequence[str]) -> float:
     """Return the highest likeness to any indexed picture that is not excused, as one that it does re-use."""
     known = frozenset(excused)
     if stage == "cascade":
-        return max((_score(m) for m in row["found"] if m["key"] not in known), default=0.0)
+        return max((_score(m) for m in row["found"] if m["key"] not in known and _near(m)), default=0.0)
     return max((value for key, value in row["stages"][stage]["best"] if key not in known), default=0.0)
 
 
 def _right(row: Row, stage: str) -> float:
     """Return the likeness to the picture that it is a copy of; -1 where that was not looked at."""
     if stage == "cascade":
-        return max((_score(m) for m in row["found"] if m["key"] == row["right"]), default=-1.0)
+        return max((_score(m) for m in row["found"] if m["key"] == row["right"] and _near(m)), default=-1.0)
     return float(row["stages"][stage]["right"])
 
 
@@ -179,20 +187,16 @@ def _gate(positives: Sequence[Row], negatives: Sequence[Row], reached: float) ->
     measured with `--everything`; `nothing_near` is the share of negatives that cost no geometry.
     """
 
-    def near(match: Row) -> bool:
-        bits, cosine, votes = match["near"]
-        return GATE.passes(bits=bits, cosine=cosine, votes=votes)
-
     found = [
         (row["transform"], match)
         for row in positives
         for match in row["found"]
-        if match["key"] == row["right"] and "near" in match and _score(match) > reached
+        if match["key"] == row["right"] and _score(match) > reached
     ]
-    quiet = [not any(near(m) for m in row["found"] if "near" in m) for row in negatives]
+    quiet = [not any(map(_near, row["found"])) for row in negatives]
     names = _names(positives)
     counts = {name: sum(row["transform"] == name for row in positives) for name in names}
-    shut = [name for name, match in found if not near(match)]
+    shut = [name for name, match in found if not _near(match)]
     return {
         "bits": GATE.bits,
         "cosine": GATE.cosine,

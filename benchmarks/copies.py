@@ -44,6 +44,7 @@ from clearmark.guardrails.memorization.descriptor import Descriptor
 
 __all__ = ["main", "measure"]
 
+_SHARED = "key points"
 _SHARE = 0.38
 """Of the pool that is indexed; the rest are the ones that never are."""
 
@@ -174,7 +175,7 @@ def measure(options: argparse.Namespace, done: Container[str] = frozenset()) -> 
         "packages": packages,
         "descriptor": descriptor.ref,
         "gated": not options.everything,
-        "stages": [stage.name for stage in stages],
+        "stages": [*(stage.name for stage in stages), *([] if options.part == "peers" else [_SHARED])],
         "missing": peers.missing() if options.part != "own" else [],
     }
     begun = time.perf_counter()
@@ -194,6 +195,8 @@ def measure(options: argparse.Namespace, done: Container[str] = frozenset()) -> 
         if mask is not None:
             row["iou"] = _overlap(query, found, mask)
         row["stages"] = {stage.name: _likeness(stage, pixels, keys, query.right) for stage in stages}
+        if options.part != "peers":
+            row["stages"][_SHARED] = _shared(found, query.right)
         yield row | {"ms": round(1000 * spent, 1)}
         if number % 500 == 499:
             _say(f"{number + 1} queries, {time.perf_counter() - begun:.0f} s")
@@ -235,6 +238,17 @@ def _likeness(
     if right:
         value = likeness[keys.index(right)]
         out |= {"right": round(float(value), 5), "rank": int((likeness > value).sum())}
+    return out
+
+
+def _shared(found: Sequence[CopyMatch], right: str) -> dict[str, Any]:
+    """Return the votes of shared key points as those of a stage, from the candidates of the cascade."""
+    votes = {match.item.key: round(match.votes, 5) for match in found if match.votes > 0}
+    best = sorted(votes, key=lambda key: -votes[key])[:4]
+    out: dict[str, Any] = {"best": [[key, votes[key]] for key in best]}
+    if right:
+        value = votes.get(right, 0.0)
+        out |= {"right": value, "rank": sum(other > value for other in votes.values())}
     return out
 
 
