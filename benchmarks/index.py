@@ -238,7 +238,7 @@ def _pictures(folder: Path, large: Path, paths: list[Path], seed: int) -> dict[s
     descriptor = default_descriptor()
     draw = np.random.default_rng((seed, 5))
     chosen = [paths[n] for n in draw.permutation(len(paths))[:120].tolist()]
-    held, asked = chosen[:80], chosen[80:]
+    held, asked = chosen[: 2 * len(chosen) // 3], chosen[2 * len(chosen) // 3 :]
     entries, out = [], {}
     for crops in (False, True):
         begun, done = time.process_time(), 0

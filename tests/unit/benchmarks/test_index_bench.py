@@ -2,6 +2,10 @@
 
 import json
 
+import cv2
+import pytest
+from tests.unit.guardrails.memorization.test_copies import drawing
+
 from clearmark.benchmarks import index
 from clearmark.benchmarks._index_kills import kill_writers
 
@@ -19,3 +23,15 @@ def test_bench_at_a_small_size(capsys):
     assert report["recall_at_1_cosine_0.75"] == 1.0
     assert report["hashes_found"] == 1.0
     assert report["hot_bytes"] == 96.0
+
+
+def test_a_whole_check_is_measured_among_the_key_points_of_all_items(tmp_path, capsys):
+    for seed in range(9):
+        cv2.imwrite(str(tmp_path / f"{seed}.png"), drawing(seed))
+    words = ["--items", "2000", "--queries", "3", "--parts", "search", "--pictures", str(tmp_path), "--json"]
+    assert index.main(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["copies_found_first"] == 1.0
+    assert report["posting_bytes"] == pytest.approx(18 * 128, rel=0.01)
+    assert {"check_ms", "check_nothing_near_ms", "build_per_second"} <= set(report["bars"])
+    assert report["key_points_ms"] > 0
