@@ -74,21 +74,26 @@ def read(luma: Floats, carrier: Carrier, *, deep: bool = True) -> Reading | None
     message that is tried has one chance in 2**32 to pass by accident. At most (3 x 8 + TRIES) x PEAKS x LIST
     = 576 are tried, so a picture without a mark passes once in 7 million (1.3e-7).
     """
-    planes = [canonical(middle(luma), side) for side in SIDES]
-    whitened = [whiten(plane) for plane in planes]
-    folded = [fold(z) for z in whitened]
+    seen = middle(luma)
+    planes: dict[int, Floats] = {}
+    whitened: dict[int, Floats] = {}
+    folded: dict[int, Floats] = {}
     for quarters, mirrored in _LIES:
-        for side, tile in zip(SIDES, folded, strict=True):
-            found = _decoded(_lying(tile, quarters, mirrored), carrier)
+        for side in SIDES:
+            if side not in folded:
+                planes[side] = canonical(seen, side)
+                whitened[side] = whiten(planes[side])
+                folded[side] = fold(whitened[side])
+            found = _decoded(_lying(folded[side], quarters, mirrored), carrier)
             if found is not None:
                 way = f"{side} {'mirrored ' if mirrored else ''}{90 * quarters}"
                 return Reading(extracted=found[0], fit=found[1], way=way)
     if not deep:
         return None
     likely = [
-        (fit, plane, pose)
-        for plane, z in zip(planes, whitened, strict=True)
-        for fit, pose in search(z, carrier, tries=TRIES, least=LEAST)
+        (fit, planes[side], pose)
+        for side in SIDES
+        for fit, pose in search(whitened[side], carrier, tries=TRIES, least=LEAST)
     ]
     for _, plane, pose in sorted(likely, key=lambda found: -found[0])[:TRIES]:
         found = _decoded(fold(whiten(straightened(plane, pose))), carrier)
