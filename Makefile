@@ -8,9 +8,12 @@ PROMPT ?= a red apple
 # Minutes of each of the three trainings of `reference-model`, and further options of the training.
 MINUTES ?= 100
 TRAIN  ?=
+# What the training prepared, and prompts that its guidance is calibrated on.
+CACHE  ?= out/reference/cache
+CLEAN  ?= 200
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: reference-model help venv demo test check lint format type floors unit docs wheel clean postgres chaos
+.PHONY: reference-model reference-index help venv demo test check lint format type floors unit docs wheel clean postgres chaos
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +65,7 @@ out/reference/audit.jsonl: out/reference/.registered
 reference-model: $(STAMP) out/reference/audit.jsonl ## train the model that ships from the Debian packages; goes on where it was cut off
 	$(BIN)/python -m clearmark.generation.reference.train --denied out/reference/audit.jsonl \
 		--cache out/reference/cache --minutes $(MINUTES) --record $(TRAIN)
+	$(MAKE) reference-index
 	$(BIN)/clearmark bench recognition --data out/reference/cache/data --json \
 		> out/reference/recognition.json
 	CLEARMARK_HOME=out/reference $(BIN)/clearmark data use openclipart --model clearmark-reference \
@@ -71,8 +75,15 @@ reference-model: $(STAMP) out/reference/audit.jsonl ## train the model that ship
 	CLEARMARK_HOME=out/reference $(BIN)/clearmark data summary openclipart --model out/reference/facts.json \
 		--out out/reference/documents
 
+reference-index: $(STAMP) out/reference/.registered ## what the reference model was trained on, as an index beside it
+	CLEARMARK_HOME=out/reference $(BIN)/python -m clearmark.sdk.reference_index --cache $(CACHE) \
+		--clean out/reference/clean.txt --count $(CLEAN)
+	rm -f generation/reference/memorization/guidance.json
+	$(BIN)/clearmark memorization calibrate --prompts out/reference/clean.txt \
+		--out generation/reference/memorization/guidance.json
+
 guards: $(STAMP) ## refit the guards: make guards DATA=rows.jsonl.gz; the lists, too, with FIT="--icons D --index D ..."
-	$(BIN)/python -m clearmark.guardrails.fit_all --data $(DATA) \
+	$(BIN)/python -m clearmark.guardrails.fit_all --data $(DATA) --drawings $(or $(DRAWINGS),/usr/share/openclipart) \
 		$(or $(FIT),--only words prompts sentences calibration card characters)
 
 unit: $(STAMP) ## the quick tests alone

@@ -5,7 +5,7 @@ What a step is made from comes from registries (npm, PyPI, Debian), beside the l
 
     npm pack simple-icons name-suggestion-index    # unpacked: --icons, --index
     pip install nba_api resvg-py
-    apt-get install wamerican mate-backgrounds     # --words and --photos, below /usr/share
+    apt-get install wamerican mate-backgrounds openclipart-svg   # --words, --photos, --drawings
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class Step:
 
 _ROOM = "clearmark.guardrails"
 STEPS: tuple[Step, ...] = (
-    Step("words", f"{_ROOM}.prompt.fit", "words", ("data",)),
-    Step("prompts", f"{_ROOM}.prompt.fit", "model", ("data",)),
-    Step("sentences", f"{_ROOM}.prompt.fit", "sentences", ("data",)),
-    Step("calibration", f"{_ROOM}.prompt.fit", "calibrate", ("data",)),
-    Step("card", f"{_ROOM}.prompt.fit", "card", ("data",)),
+    Step("words", f"{_ROOM}.prompt.fit", "words", ("data", "drawings")),
+    Step("prompts", f"{_ROOM}.prompt.fit", "model", ("data", "drawings")),
+    Step("sentences", f"{_ROOM}.prompt.fit", "sentences", ("data", "drawings")),
+    Step("calibration", f"{_ROOM}.prompt.fit", "calibrate", ("data", "drawings")),
+    Step("card", f"{_ROOM}.prompt.fit", "card", ("data", "drawings")),
     Step("people", f"{_ROOM}.likeness.build", "", ("labels", "data")),
     Step("brands", f"{_ROOM}.trademark.build", "", ("icons", "index", "data", "words")),
     Step("characters", f"{_ROOM}.trademark.descriptions", "fit", ("data",)),

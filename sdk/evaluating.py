@@ -1,23 +1,26 @@
 """How well guards and a policy do on labelled rows that a caller brings: `clearmark eval`.
 
-What is ranked is the highest score of a row, each on the scale of its guard's threshold. Intervals are the
+What is ranked is the highest score of a row among the categories that the policy judges, each on the scale
+of the policy's lowest threshold for it (where only a rule reads a score, of its guard's). Intervals are the
 middle 95% of a bootstrap (Efron, Annals of Statistics 7, 1979) that draws harmful and harmless rows apart.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from clearmark.core import Action, Subject
+from clearmark.core import Action, Stage, Subject
 from clearmark.core.errors import GuardUnavailable
 from clearmark.sdk.checking import Checker, Decision
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from clearmark.policies import Policy
 
 __all__ = ["Labelled", "Scored", "attacked", "calibration", "evaluate", "reliability_svg", "score_rows"]
 
@@ -40,7 +43,7 @@ class Labelled:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A row with its scores by category, the highest of them all (0.5: at a threshold), and the verdict."""
+    """A row, its scores by category, the highest that is judged (0.5: at a threshold), and the verdict."""
 
     row: Labelled
     scores: dict[str, float]
@@ -65,9 +68,20 @@ def score_rows(
     for first in range(0, len(rows), _CHUNK):
         some = rows[first : first + _CHUNK]
         decisions = checker.decide([row.subject for row in some])
-        out.extend(_scored(row, decision) for row, decision in zip(some, decisions, strict=True))
+        judged = {stage: _judged(checker.policy, stage) for stage in {row.subject.stage for row in some}}
+        out.extend(
+            _scored(row, decision, judged[row.subject.stage])
+            for row, decision in zip(some, decisions, strict=True)
+        )
         advance(len(some))
     return out
+
+
+def _judged(policy: Policy, stage: Stage) -> dict[str, float | None]:
+    """Return what `policy` judges at `stage`: its lowest threshold, None where rules alone read a score."""
+    read = (rule.category for rule in policy.rules if rule.stage is stage and rule.category)
+    judged = dict.fromkeys((*policy.requires[stage], *policy.thresholds[stage], *read))
+    return {category: policy.threshold(stage, category) for category in judged}
 
 
 def evaluate(scored: Sequence[Scored], *, resamples: int = 200) -> dict[str, Any]:
@@ -185,7 +199,7 @@ def reliability_svg(rows: Sequence[dict[str, Any]]) -> str:
     return "".join(parts) + "</svg>\n"
 
 
-def _scored(row: Labelled, decision: Decision) -> Scored:
+def _scored(row: Labelled, decision: Decision, judged: Mapping[str, float | None]) -> Scored:
     failures = decision.observation.failures
     if failures:
         raise GuardUnavailable(
@@ -194,7 +208,9 @@ def _scored(row: Labelled, decision: Decision) -> Scored:
         )
     worst = 0.0
     for finding in decision.observation.findings:
-        limit = finding.threshold or 0.5
+        if finding.category not in judged:
+            continue
+        limit = judged[finding.category] or finding.threshold or 0.5
         odds = finding.score * (1 - limit) / max(1e-12, limit * (1 - finding.score))
         worst = max(worst, odds / (1 + odds))
     return Scored(row=row, scores=decision.observation.scores, worst=worst, action=decision.to_check().action)

@@ -35,9 +35,11 @@ LISTED = {
     "copyright/character": "copyright_character",
     "sexual/minors": "minors",
 }
-"""The categories that have a list, and the file name of each. Two more lists are of their own kind: `avoided`
-holds what a negative prompt tells, `harmless` phrases in which a listed word means something else.
-"""
+"""The categories that have a list, and the file name of each."""
+
+_ASIDE = ("avoided", "harmless", "education")
+"""Lists of their own kind: what a negative prompt tells, phrases in which a listed word means something else,
+and what speaks about sexuality instead of showing it."""
 
 _NEGATORS = frozenset(["no", "not", "without", "non", "never", "anti", "avoid", "nor"])
 _MOST_OF_ONE = 4
@@ -149,7 +151,7 @@ def lexicon() -> tuple[Lexicon, Vocabulary]:
     """Read and compile the lists that ship, once."""
     folder = files("clearmark.guardrails") / "prompt" / "terms"
     entries: list[tuple[str, Term]] = []
-    for group, name in {**LISTED, "avoided": "avoided", "harmless": "harmless"}.items():
+    for group, name in {**LISTED, **dict(zip(_ASIDE, _ASIDE, strict=True))}.items():
         entries.extend(_read((folder / f"{name}.txt").read_text(encoding="utf-8"), group, len(entries)))
     compiled = Lexicon(entries)
     common = (folder / "common.txt").read_text(encoding="utf-8").split()

@@ -6,6 +6,7 @@ A row is `{id, set, label, category, lang, text}`; the sets are public ones and 
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ from typing import Any
 
 from clearmark.core.errors import UsageError
 
-__all__ = ["BENIGN", "TWINS", "Row", "family", "known_categories", "read_rows"]
+__all__ = ["BENIGN", "TWINS", "Row", "family", "is_reserved", "known_categories", "read_rows"]
 
 BENIGN = ("coco", "parti", "compbench", "geneval", "openclipart")
 """Plain captions: what false alarms are counted on first."""
 
 TWINS = ("overt_benign", "copro_safe")
 """Harmless prompts written to sit beside harmful ones."""
+
+_RESERVED = 37  # of 256: one row in seven
 
 _NAMES = {
     "sexual": "sexual", "sexual_content": "sexual", "Adult content": "sexual", "S": "sexual",
@@ -62,6 +65,15 @@ def family(name: str) -> str:
         if name.startswith(prefix):
             return prefix
     return name
+
+
+def is_reserved(text: str) -> bool:
+    """Whether a prompt is one of the one in seven that no fit sees: what ships can be measured on them.
+
+    By a digest of the text: the same text in two sets falls on one side.
+    """
+    plain = " ".join(text.lower().split())
+    return hashlib.sha256(b"reserved:" + plain.encode()).digest()[0] < _RESERVED
 
 
 def read_rows(path: Path) -> Iterator[Row]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -46,7 +46,9 @@ HARM = HEADS[1:-1]
 """The categories that the stack tells; the rest are names and what is composed."""
 
 _MINORS_FLOOR = {"strong": 0.9, "medium": 0.45, "weak": 0.08, "": 0.0}
+_TAUGHT = 0.15  # beneath what blocks, and in the band in which a person looks
 _AVOIDED_CLOTHES = 0.5  # a negative prompt that keeps clothes out asks for their absence
+_HARDLY = 1e-6  # a strong term alone puts its category on the threshold, and no further
 _AVOIDED_ADULTS = 0.5  # one that keeps adults out, beside a sexual prompt, asks for a minor
 
 
@@ -70,7 +72,7 @@ def calibration() -> Calibration:
         {name: row["threshold"] for name, row in document["categories"].items()},
         {name: Stack.from_dict(stack) for name, stack in document["stacks"].items()},
         {
-            name: (row["bias"], tuple(row["weights"][strength] for strength in TERMS))
+            name: (row["bias"], tuple(row["weights"].get(strength, 0.0) for strength in TERMS))
             for name, row in document["categories"].items()
             if "weights" in row
         },
@@ -78,18 +80,40 @@ def calibration() -> Calibration:
 
 
 def term_features(terms: Sequence[Located], *categories: str) -> tuple[float, ...]:
-    """Return whether a strong, at least a medium, at least a weak term was read, and how many more, damped.
+    """Return what the lists say of `categories`, a number for each of `TERMS`.
 
-    Each strength includes the weaker ones, so that with weights that are not negative the order holds.
+    Whether a strong, at least a medium, at least a weak term was read; how many more, damped; whether two
+    strong ones of one category were. Each strength includes the weaker ones, so that with weights that are
+    not negative the order holds. A term inside a longer one of its category says nothing of its own.
     """
     distinct: dict[str, set[int]] = {"strong": set(), "medium": set(), "weak": set()}
-    for located in terms:
+    strong_of: dict[str, set[int]] = {}
+    for located in _outermost(terms, categories):
         term = located.hit.term
-        if term.group in categories:
-            distinct["weak" if located.hit.denied else term.strength].add(term.id)
+        strength = "weak" if located.hit.denied else term.strength
+        distinct[strength].add(term.id)
+        if strength == "strong":
+            strong_of.setdefault(term.group, set()).add(term.id)
     strong, medium, weak = (len(distinct[strength]) for strength in ("strong", "medium", "weak"))
     more = math.log1p(max(0, strong + medium - 1) + 0.3 * weak)
-    return float(strong > 0), float(strong + medium > 0), float(strong + medium + weak > 0), more
+    plain = any(len(ids) > 1 for ids in strong_of.values())
+    return (
+        float(strong > 0), float(strong + medium > 0), float(strong + medium + weak > 0), more, float(plain)
+    )  # fmt: skip
+
+
+def _outermost(terms: Sequence[Located], categories: Sequence[str]) -> Iterator[Located]:
+    """Yield the terms of `categories` that lie in no longer one of their category and field."""
+    own = [located for located in terms if located.hit.term.group in categories]
+    own.sort(key=lambda located: (located.field, located.hit.start, -located.hit.end))
+    reach: dict[tuple[str, str], tuple[int, int]] = {}
+    for located in own:
+        key = (located.field, located.hit.term.group)
+        place = (located.hit.start, located.hit.end)
+        last = reach.get(key, (-1, -1))
+        if place[1] > last[1] or place == last:
+            reach[key] = place
+            yield located
 
 
 def told(terms: Sequence[Sequence[Located]]) -> dict[str, NDArray[np.float64]]:
@@ -122,10 +146,15 @@ def features(
     meant = np.zeros_like(words) if sentences is None else np.maximum(sentences, FLOORS["sentences"])
     harm = [HEADS.index(name) for name in HARM]
     heads = [words[:, 0], words[:, harm].max(1), meant[:, 0], meant[:, harm].max(1)]
-    by_category = {
-        name: np.concatenate([words[:, [at]], meant[:, [at]], terms[name]], axis=1)
-        for name, at in zip(HARM, harm, strict=True)
-    }
+    by_category = {}
+    for name, at in zip(HARM, harm, strict=True):
+        others = [other for other in harm if other != at]
+        elsewhere = np.max([terms[other][:, :2] for other in HARM if other != name], axis=0)
+        columns = [
+            words[:, at], words[:, at] - words[:, others].max(1),
+            meant[:, at], meant[:, at] - meant[:, others].max(1),
+        ]  # fmt: skip
+        by_category[name] = np.concatenate([np.stack(columns, axis=1), terms[name], elsewhere], axis=1)
     return np.concatenate([np.stack(heads, axis=1), terms[""]], axis=1), by_category
 
 
@@ -168,7 +197,9 @@ def _scored(reading: Reading, margins: Mapping[str, float], table: Calibration) 
     groups = {located.hit.term.strength for located in reading.avoided if located.hit.term.group == "avoided"}
     if "sexual" in groups:
         out["sexual"] = max(out["sexual"], _AVOIDED_CLOTHES)
-    out["sexual/minors"] = _minors(reading, out["sexual"], adults_avoided="minors" in groups)
+    out["sexual/minors"] = _minors(
+        reading, out["sexual"], meant=margins["sexual"] > _HARDLY, adults_avoided="minors" in groups
+    )
     return out
 
 
@@ -180,8 +211,12 @@ def _logit(p: float) -> float:
     return math.log(p / (1 - p))
 
 
-def _minors(reading: Reading, sexual: float, *, adults_avoided: bool) -> float:
-    """Compose age and sexual content; terms of the section "alone" need nothing else."""
+def _minors(reading: Reading, sexual: float, *, meant: bool, adults_avoided: bool) -> float:
+    """Compose age and sexual content; terms of the section "alone" need nothing else.
+
+    Lessons and warnings name the subject: where nothing but its name is sexual in the words, and nothing in
+    what is `meant` by the models, the score stays in the band in which a person looks.
+    """
     worth = AGE_WORTH[reading.age.strength]
     if reading.age.strength == "alone":
         return 0.98
@@ -189,7 +224,21 @@ def _minors(reading: Reading, sexual: float, *, adults_avoided: bool) -> float:
     content = max(sexual, _MINORS_FLOOR[strongest])
     if adults_avoided and sexual >= calibration().thresholds["sexual"]:
         worth = max(worth, _AVOIDED_ADULTS)
-    return worth * content
+    score = worth * content
+    return min(score, _TAUGHT) if not meant and _is_taught(reading) else score
+
+
+def _is_taught(reading: Reading) -> bool:
+    """Whether the sexual terms only name the subject, in a setting in which it is taught or warned of."""
+    asked = [located for located in reading.terms if not located.hit.denied]
+    aside = [located for located in asked if located.hit.term.group == "education"]
+    topics = {(one.hit.start, one.hit.end) for one in aside if one.hit.term.strength == "topic"}
+    own = [
+        (one.hit.start, one.hit.end)
+        for one in asked
+        if one.hit.term.group == "sexual" and one.hit.term.strength != "weak"
+    ]
+    return topics.issuperset(own) and any(one.hit.term.strength == "setting" for one in aside)
 
 
 def _strongest(hits: Sequence[TermHit]) -> str:

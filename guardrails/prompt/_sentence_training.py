@@ -41,7 +41,7 @@ class Pieces:
 
 
 def embed_rows(texts: Sequence[Sequence[str]], cache: Path, say: Callable[[str], None]) -> Pieces:
-    """Embed every row (its words), at most eight windows of it; kept in `cache` for the same texts."""
+    """Embed every row (its words), at most eight windows of it; each is kept in `cache`."""
     pieces: list[Sequence[str]] = []
     owner: list[int] = []
     for row, words in enumerate(texts):
@@ -51,17 +51,23 @@ def embed_rows(texts: Sequence[Sequence[str]], cache: Path, say: Callable[[str],
             starts = [starts[round(at * last / (_MOST_PIECES - 1))] for at in range(_MOST_PIECES)]
         pieces.extend(words[start : start + WINDOW] for start in starts)
         owner.extend([row] * len(starts))
-    digest = hashlib.sha256("\n".join(" ".join(piece) for piece in pieces).encode()).hexdigest()
+    keys = [hashlib.sha256(" ".join(piece).encode()).digest() for piece in pieces]
+    known: dict[bytes, NDArray[np.float16]] = {}
     if cache.exists():
         with np.load(cache, allow_pickle=False) as arrays:
-            if str(arrays["digest"]) == digest:
-                return Pieces(arrays["embeddings"].astype(np.float32), np.array(owner), len(texts))
-    out = np.zeros((len(pieces), 384), dtype=np.float16)
-    for first in range(0, len(pieces), _CHUNK):
-        out[first : first + _CHUNK] = encoder().embed(pieces[first : first + _CHUNK])
-        say(f"embedded {min(len(pieces), first + _CHUNK):,} of {len(pieces):,}")
-    np.savez(cache, embeddings=out, digest=np.array(digest))
-    return Pieces(out.astype(np.float32), np.array(owner), len(texts))
+            stored = arrays["keys"].tobytes()
+            known = {stored[32 * at : 32 * at + 32]: row for at, row in enumerate(arrays["embeddings"])}
+    fresh = [(key, piece) for key, piece in dict(zip(keys, pieces, strict=True)).items() if key not in known]
+    for first in range(0, len(fresh), _CHUNK):
+        some = fresh[first : first + _CHUNK]
+        embedded = encoder().embed([piece for _, piece in some]).astype(np.float16)
+        known.update((key, row) for (key, _), row in zip(some, embedded, strict=True))
+        say(f"embedded {min(len(fresh), first + _CHUNK):,} of {len(fresh):,}")
+    if fresh:
+        stored = np.frombuffer(b"".join(known), dtype=np.uint8)
+        np.savez(cache, embeddings=np.stack(list(known.values())), keys=stored)
+    out = np.stack([known[key] for key in keys]).astype(np.float32)
+    return Pieces(out, np.array(owner), len(texts))
 
 
 def balanced(labels: Floats, trust: Floats) -> Floats:

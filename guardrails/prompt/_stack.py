@@ -1,10 +1,12 @@
 """From what the models and the term lists say to one margin per category, in log-odds above the threshold.
 
-One logistic model tells whether a prompt asks for any harm, one per category tells which. A category's margin
-is the one for any harm, less what the category lacks: so all categories alarm together on one budget of
-false alarms, where thresholds of their own would add theirs up. The likeliest category lacks nothing. No
-weight is negative: one more term never lowers the highest margin. A strong term of a list alone puts its
-category on the threshold, where a person looks.
+One logistic model tells whether a prompt asks for any harm, one per category tells which, fitted on harmful
+prompts alone. A category's margin is the one for any harm, less `STEEPNESS` times what the category lacks:
+so all categories alarm together on one budget of false alarms, where thresholds of their own would add theirs
+up, and those alarm that the prompt is about. The likeliest category lacks nothing. For any harm no weight is
+negative: one more term never lowers the highest margin. A strong term of a list alone puts its category on
+the threshold, where a person looks; two of them, none part of the other, put it beyond the band, in the
+categories where harmless prompts hardly ever hold two.
 """
 
 from __future__ import annotations
@@ -17,21 +19,38 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["ANY_FEATURES", "BAND", "CATEGORY_FEATURES", "FLOORS", "TERMS", "Logistic", "Stack", "combine"]
+__all__ = [
+    "ANY_FEATURES",
+    "BAND",
+    "CATEGORY_FEATURES",
+    "ELSEWHERE",
+    "FLOORS",
+    "TERMS",
+    "Logistic",
+    "Stack",
+    "combine",
+]
 
 BAND = 1.2
 """The review band, in log-odds above the threshold: what is beyond it stays within the budgets of the fit."""
 
-TERMS = ("strong", "medium", "weak", "more")
+PLAIN = BAND + 0.25
+"""The least margin where two strong terms of a category are: surely beyond the band, also after rounding."""
+
+STEEPNESS = 1.5
+"""How much a category loses for each log-odd that it is less likely than even, given that there is harm."""
+
+TERMS = ("strong", "medium", "weak", "more", "plain")
+ELSEWHERE = ("strong_elsewhere", "medium_elsewhere")
 ANY_FEATURES = ("words", "words_category", "sentences", "sentences_category", *TERMS)
 """What tells any harm: each model's head for it, the highest of its heads for a category, all terms."""
 
-CATEGORY_FEATURES = ("words", "sentences", *TERMS)
-"""What tells one category: its head of each model, and its terms."""
+CATEGORY_FEATURES = ("words", "words_lead", "sentences", "sentences_lead", *TERMS, *ELSEWHERE)
+"""What tells one category: its head of each model, by how much it leads the others, its terms, and theirs."""
 
-_STRONG = CATEGORY_FEATURES.index("strong")
+_STRONG, _PLAIN = CATEGORY_FEATURES.index("strong"), CATEGORY_FEATURES.index("plain")
 
-FLOORS = {"words": -2.0, "words_category": -2.0, "sentences": -3.0, "sentences_category": -3.0}
+FLOORS = {"words": -2.0, "sentences": -3.0}
 """Log-odds below these count as these: harmless company is no reason to overlook a listed word."""
 
 
@@ -51,16 +70,20 @@ class Logistic:
 
 @dataclass(frozen=True)
 class Stack:
-    """The fitted models. Each bias already holds its limit, so that a margin of 0 is where review begins."""
+    """The fitted models. Each bias already holds its limit, so that a margin of 0 is where review begins.
+
+    `plain` are the categories of which two strong terms are beyond the band.
+    """
 
     any_harm: Logistic
     categories: Mapping[str, Logistic]
+    plain: frozenset[str] = frozenset()
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> Stack:
         """Read the JSON form."""
         own = {name: _read(row, CATEGORY_FEATURES) for name, row in document["categories"].items()}
-        return cls(_read(document["any"], ANY_FEATURES), own)
+        return cls(_read(document["any"], ANY_FEATURES), own, frozenset(document.get("plain", ())))
 
     def margins(
         self, any_harm: NDArray[np.float64], categories: Mapping[str, NDArray[np.float64]]
@@ -70,8 +93,11 @@ class Stack:
 
         own = np.stack([model(categories[name]) for name, model in self.categories.items()], axis=1)
         table = combine(self.any_harm(any_harm), own)
-        listed = np.stack([categories[name][:, _STRONG] > 0 for name in self.categories], axis=1)
-        table = np.where(listed, np.maximum(table, 0.0), table)
+        for at, name in enumerate(self.categories):
+            least = np.where(categories[name][:, _STRONG] > 0, 0.0, -np.inf)
+            if name in self.plain:
+                least = np.where(categories[name][:, _PLAIN] > 0, PLAIN, least)
+            table[:, at] = np.maximum(table[:, at], least)
         return {name: table[:, at] for at, name in enumerate(self.categories)}
 
 
@@ -80,7 +106,7 @@ def combine(any_harm: NDArray[np.float64], own: NDArray[np.float64]) -> NDArray[
     import numpy as np
 
     best = np.minimum(0.0, own.max(axis=1, keepdims=True))
-    return np.asarray(any_harm[:, None] + np.minimum(0.0, own - best))
+    return np.asarray(any_harm[:, None] + STEEPNESS * np.minimum(0.0, own - best))
 
 
 def _read(row: Mapping[str, Any], features: tuple[str, ...]) -> Logistic:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clearmark.guardrails.prompt._measure import HeldOut, joint_limit
+from clearmark.guardrails.prompt._measure import HARMLESS, HeldOut, chosen_on, joint_limit
 from clearmark.guardrails.prompt._rows import family
 from clearmark.guardrails.prompt._scoring import HARM, features, told
-from clearmark.guardrails.prompt._stack import ANY_FEATURES, BAND, CATEGORY_FEATURES, Stack
+from clearmark.guardrails.prompt._stack import (
+    ANY_FEATURES,
+    BAND,
+    CATEGORY_FEATURES,
+    ELSEWHERE,
+    TERMS,
+    Stack,
+)
 from clearmark.guardrails.prompt._training import Prepared
 
 __all__ = ["FittedStack", "fit_stack"]
 
 _PREVALENCE = 0.2
 # A listed term must always count: lists are what transfers to prompts of a kind never seen.
-_LEAST_ANY = {"strong": 0.8, "medium": 0.1, "weak": 0.05, "words": 0.1}
-_LEAST_OWN = {"strong": 3.0, "medium": 0.5, "weak": 0.2, "words": 0.2}
+_LEAST_ANY = {"strong": 1.2, "medium": 0.1, "weak": 0.05, "words": 0.1, "more": 0.5, "plain": 0.5}
+_LEAST_OWN = {"strong": 1.5, "medium": 0.5}
+_MOST_PLAIN = 0.002  # of any kind of harmless prompt may hold two strong terms of a category
+# A source of eight thousand rows says the same thing more often than one of two hundred.
+_LARGE = {"copro": 0.4, "i2p": 0.4}
 
 Floats = NDArray[np.float64]
 Terms = dict[str, Floats]
+Bounds = tuple[float | None, float | None]
 
 
 class FittedStack:
@@ -47,22 +58,41 @@ def fit_stack(prepared: Prepared, words: HeldOut, meant: HeldOut | None) -> Fitt
     for name in set(families[harmful]):
         some = harmful & (families == name)
         trust[some] /= np.sqrt(some.sum())  # a large source says the same thing more often
-    bias, weights = _logistic(mixed[0], harmful, trust, ANY_FEATURES, _LEAST_ANY)
-    known = features(terms, words.known, meant.known if meant else None)
-    bias += BAND - joint_limit(rows, known[0] @ weights + bias)
-    alarms = mixed[0] @ weights + bias >= 0
+    bias, weights = _logistic(
+        mixed[0], harmful, trust * _balance(trust, harmful), _bounds(mixed[0], ANY_FEATURES, _LEAST_ANY)
+    )
+    any_harm = _row(bias, weights, ANY_FEATURES)
+    labelled = harmful & english & np.array([bool(row.categories) for row in rows])
+    counts = np.array([_LARGE.get(name, 1.0) for name in families])[labelled]
     categories = {}
     for name in HARM:
-        y = np.array([name in row.categories for row in rows])
+        x, y = mixed[1][name][labelled], np.array([name in row.categories for row in rows])[labelled]
         own_bias, own = _logistic(
-            mixed[1][name], y, prepared.trust(name) * english, CATEGORY_FEATURES, _LEAST_OWN
+            x, y, counts / counts.sum(), _bounds(x, CATEGORY_FEATURES, _LEAST_OWN, most=ELSEWHERE)
         )
-        scored = mixed[1][name] @ own + own_bias
-        caught = harmful & english & alarms
-        own_bias -= _best_split(scored[caught], y[caught])
+        own_bias -= _best_split(x @ own + own_bias, y)
         categories[name] = _row(own_bias, own, CATEGORY_FEATURES)
-    document = {"any": _row(bias, weights, ANY_FEATURES), "categories": categories}
+    document = {"any": any_harm, "categories": categories, "plain": _plain(prepared, terms)}
+    # What the rules on terms let through counts against the budget like all else.
+    stack = Stack.from_dict(document)
+    known = stack.margins(*features(terms, words.known, meant.known if meant else None))
+    any_harm["bias"] = round(
+        any_harm["bias"] + BAND - joint_limit(rows, np.max(list(known.values()), axis=0)), 4
+    )
     return FittedStack(document, terms, words, meant)
+
+
+def _plain(prepared: Prepared, terms: Mapping[str, Floats]) -> list[str]:
+    """Return the categories of which hardly any harmless prompt of any kind holds two strong terms."""
+    rows = prepared.rows
+    sets = np.array([row.set for row in rows])
+    usable = chosen_on(rows) & np.array([not row.unsafe for row in rows])
+    kinds = [usable & np.isin(sets, names) for names in HARMLESS]
+    return [
+        name
+        for name in HARM
+        if all(terms[name][kind, TERMS.index("plain")].mean() <= _MOST_PLAIN for kind in kinds)
+    ]
 
 
 def _best_split(scores: Floats, y: NDArray[np.bool_]) -> float:
@@ -72,13 +102,28 @@ def _best_split(scores: Floats, y: NDArray[np.bool_]) -> float:
     return float(tried[int(np.argmax(figures))])
 
 
-def _logistic(
-    x: Floats, y: NDArray[np.bool_], trust: Floats, names: Sequence[str], least: dict[str, float]
-) -> tuple[float, Floats]:
-    """Fit a logistic model whose weights are not negative, classes weighed to `_PREVALENCE`."""
-    from scipy.optimize import minimize
+def _balance(trust: Floats, y: NDArray[np.bool_]) -> Floats:
+    return np.asarray(np.where(y, _PREVALENCE / trust[y].sum(), (1 - _PREVALENCE) / trust[~y].sum()))
 
-    weight = trust * np.where(y, _PREVALENCE / trust[y].sum(), (1 - _PREVALENCE) / trust[~y].sum())
+
+def _bounds(
+    x: Floats, names: Sequence[str], least: Mapping[str, float], *, most: Sequence[str] = ()
+) -> list[Bounds]:
+    """Return the bounds of every weight: none is negative but those of `most`, and those are not positive."""
+    out: list[Bounds] = []
+    for name, column in zip(names, x.T, strict=True):
+        if not column.any():
+            out.append((0.0, 0.0))
+        else:
+            out.append((None, 0.0) if name in most else (least.get(name, 0.0), None))
+    return out
+
+
+def _logistic(
+    x: Floats, y: NDArray[np.bool_], weight: Floats, bounds: Sequence[Bounds]
+) -> tuple[float, Floats]:
+    """Fit a logistic model: bias, and weights within their bounds."""
+    from scipy.optimize import minimize
 
     def loss(values: Floats) -> tuple[float, Floats]:
         z = values[0] + x @ values[1:]
@@ -86,12 +131,8 @@ def _logistic(
         value = float((weight * (np.logaddexp(0, z) - y * z)).sum() + 1e-4 * (values[1:] ** 2).sum())
         return value, np.concatenate([[error.sum()], x.T @ error + 2e-4 * values[1:]])
 
-    present = [bool(column.any()) for column in x.T]
-    bounds: list[tuple[float | None, float | None]] = [(None, None)]
-    for name, at in zip(names, present, strict=True):
-        bounds.append((least.get(name, 0.0), None) if at else (0.0, 0.0))
     start = np.concatenate([[-2.0], np.full(x.shape[1], 0.5)])
-    fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None), *bounds]).x
     return float(fitted[0]), fitted[1:]
 
 

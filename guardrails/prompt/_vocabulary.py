@@ -31,6 +31,8 @@ class Vocabulary:
             for rank, word in enumerate(common)
         }
         self._common = frozenset(self._cost)
+        self._rarity = dict(self._cost)
+        self._rarest = math.log(len(self._cost) + 10)
         rare = (word for rank, word in enumerate(self._cost) if len(word) <= 2 and rank >= _PARTICLES)
         self._crumbs = frozenset(rare)
         self._known = frozenset({*self._terms, *self._cost, *words})
@@ -54,6 +56,10 @@ class Vocabulary:
     def is_crumb(self, word: str) -> bool:
         """Whether `word` is unknown, or one or two letters that are rarely a word."""
         return word in self._crumbs or word not in self._known
+
+    def rarity(self, word: str) -> float:
+        """Return the logarithm of a word's rank among the common ones, plus ten; the last's for others."""
+        return self._rarity.get(word, self._rarest)
 
     @property
     def known(self) -> frozenset[str]:

@@ -1,5 +1,9 @@
 """Fit the prompt guard's numbers from labelled prompts: `python -m clearmark.guardrails.prompt.fit --help`.
 
+Rows are those of `--data`, captions made of OpenClipart titles (`--drawings`), and everyday prompts of our
+own. One row in seven is kept from all steps: `reserved` writes those to a file, for `clearmark eval prompts
+FILE` to measure on.
+
 Steps, in this order: `words` lists the common words of English prompts (what spelling repair takes for a
 word); `model` fits the linear model over words; `sentences` fits the network over sentence embeddings (extra
 `minilm`); `calibrate` weighs both and the term lists into one margin per category, on rows that no model was
@@ -10,6 +14,7 @@ step writes into this package and prints what it measured.
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import json
 import re
@@ -25,8 +30,10 @@ from numpy.typing import NDArray
 
 from clearmark.guardrails.prompt import _sentence_training
 from clearmark.guardrails.prompt._card import render
+from clearmark.guardrails.prompt._drawings import drawing_rows
+from clearmark.guardrails.prompt._everyday import everyday_rows
 from clearmark.guardrails.prompt._measure import BUDGETS, HeldOut, chosen_on, held_out, shares, unseen
-from clearmark.guardrails.prompt._rows import Row, read_rows
+from clearmark.guardrails.prompt._rows import Row, is_reserved, read_rows
 from clearmark.guardrails.prompt._scoring import HARM
 from clearmark.guardrails.prompt._stack import BAND, TERMS
 from clearmark.guardrails.prompt._stack_fitting import FittedStack, fit_stack
@@ -57,6 +64,8 @@ Floats = NDArray[np.float64]
 class _Job:
     rows: Sequence[Row]
     cache: Path
+    reserved: Sequence[Row] = ()
+    out: Path = Path("reserved.jsonl.gz")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "sentences": _sentences,
         "calibrate": _calibrate,
         "card": _card,
+        "reserved": _reserved,
     }
     parser = argparse.ArgumentParser(prog="python -m clearmark.guardrails.prompt.fit", description=__doc__)
     parser.add_argument("step", choices=steps)
@@ -74,9 +84,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cache", type=Path, default=Path("out/guards"), help="folder for embeddings and held-out scores"
     )
+    parser.add_argument(
+        "--drawings", type=Path, default=Path("/usr/share/openclipart"), help="Debian's openclipart-svg"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("reserved.jsonl.gz"), help="where `reserved` writes rows"
+    )
     options = parser.parse_args(argv)
     options.cache.mkdir(parents=True, exist_ok=True)
-    return steps[options.step](_Job(list(read_rows(options.data)), options.cache))
+    rows = [*read_rows(options.data), *drawing_rows(options.drawings), *everyday_rows()]
+    fitted = [row for row in rows if not is_reserved(row.text)]
+    reserved = [row for row in rows if is_reserved(row.text)]
+    return steps[options.step](_Job(fitted, options.cache, reserved, options.out))
+
+
+def _reserved(job: _Job) -> int:
+    """Write the rows that no step sees, as `clearmark eval prompts` reads them."""
+    with gzip.open(job.out, "wt", encoding="utf-8") as stream:
+        for row in job.reserved:
+            label, categories = int(row.unsafe), sorted(row.categories)
+            line = {"id": row.id, "set": row.set, "label": label, "category": categories, "lang": row.lang}
+            stream.write(json.dumps({**line, "text": row.text}) + "\n")
+    _say(f"{job.out}: {len(job.reserved):,} rows")
+    return 0
 
 
 def _words(job: _Job) -> int:
@@ -181,7 +211,7 @@ def _categories() -> dict[str, dict[str, Any]]:
         name: {"basis": "fitted", "threshold": _WORKING_POINTS[name]} for name in HARM
     }
     for name, (bias, weights) in _BY_HAND.items():
-        listed = dict(zip(TERMS, weights, strict=True))
+        listed = dict(zip(TERMS, weights, strict=False))
         out[name] = {
             "basis": "by hand", "threshold": _WORKING_POINTS[name], "bias": bias, "weights": listed
         }  # fmt: skip

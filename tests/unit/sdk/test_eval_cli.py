@@ -89,7 +89,7 @@ def test_what_the_policy_does_is_the_callers_policy(file, tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text(
         "schema: clearmark/policy/v1\nname: own\nversion: '1'\ndescription: d\nowner: o\non_error: block\n"
-        "thresholds: {prompt: {sexual: {review: 0.6}}}\n"
+        "thresholds: {prompt: {sexual: {review: 0.5}}}\n"
         "marking: {metadata: true, watermark: true, manifest: true}\n"
         "retention: {default: P6M}\n"
     )
@@ -100,7 +100,7 @@ def test_what_the_policy_does_is_the_callers_policy(file, tmp_path):
 
 
 def test_one_label_only_leaves_figures_open(tmp_path):
-    file = write(tmp_path / "rows.jsonl.gz", ROWS[1:2])
+    file = write(tmp_path / "rows.jsonl.gz", ROWS[:2])
     overall = json.loads(run("prompts", file, "--no-attacks", "--json").stdout)["overall"]
     assert overall["area"] is None
     assert overall["policy"]["harmful"] == {"block": 1.0}
