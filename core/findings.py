@@ -27,6 +27,7 @@ CATEGORIES: tuple[str, ...] = (
     "copyright/character",
     "copyright/style",
     "memorization",
+    "session/retry",
 )
 """Every category that a guard may report. The first eight are named as the moderation APIs name them."""
 

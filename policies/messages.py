@@ -63,6 +63,9 @@ REASONS: Mapping[str, ReasonText] = MappingProxyType(
         "copyright/style": ReasonText(
             code="copyright-style", public="Works in the style of a named living artist are not made here."
         ),
+        "session/retry": ReasonText(
+            code="session-retry", public="The prompt is much like one that was refused before."
+        ),
         "memorization": ReasonText(
             code="memorization", public="The picture came out too close to an existing work."
         ),

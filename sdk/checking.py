@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from clearmark.core import Asset, Guard, Observation, Request, Stage, Subject, Task, Verdict
+from clearmark.core import Action, Asset, Guard, Observation, Request, Stage, Subject, Task, Verdict
 from clearmark.sdk.results import Check
 
 if TYPE_CHECKING:
@@ -103,6 +103,20 @@ class Checker:
     def decide(self, subjects: Sequence[Subject]) -> list[Decision]:
         """Observe and judge."""
         return self.judge(subjects, self.observe(subjects))
+
+    def remember(self, decisions: Sequence[Decision]) -> None:
+        """Tell guards that know a person's requests what was refused at the prompt, and what was not.
+
+        A block for want of a measurement says nothing about the prompt.
+        """
+        from clearmark.guardrails.sessions import SessionGuard
+
+        for guard in self.guards:
+            if isinstance(guard, SessionGuard):
+                for decision in decisions:
+                    if decision.subject.stage is Stage.PROMPT and not decision.observation.failures:
+                        refused = decision.verdict.action is Action.BLOCK
+                        guard.remember(decision.subject.request, refused=refused)
 
     def check_requests(self, requests: Sequence[Request]) -> list[Check]:
         """Check the prompts of `requests`, as `prompt` stage subjects."""

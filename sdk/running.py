@@ -152,6 +152,7 @@ class Run:
         ]
         decisions = self._decide(subjects, "prompt_guards" if stage is Stage.PROMPT else "input_guards")
         recorded = self._append([records.decided(decision, self._guards(stage)) for decision in decisions])
+        self._checker.remember(decisions)
         for case, decision, event in zip(cases, decisions, recorded, strict=True):
             case.gate_event = event.event_id
             # People have approved this request; a policy that has come to block it since still does.

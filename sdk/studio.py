@@ -92,6 +92,11 @@ class Studio:
             guidance=place.path / "guidance.json" if (place.path / "guidance.json").exists() else None,
         )
         place.ensure()
+        if guards is None:
+            from clearmark.guardrails.sessions import SessionGuard, SessionStore
+
+            sessions = SessionGuard(SessionStore(place.sessions, place.vault_key))
+            checker = replace(checker, guards=(*checker.guards, sessions))
         ledger = open_ledger(place)
         try:
             stamper = Stamper.from_home(place, checker.policy)

@@ -16,6 +16,7 @@ from clearmark.sdk.cli import _ledger_keeping as keeping
 from clearmark.sdk.cli import _ledger_keys as keys
 from clearmark.sdk.cli._console import command, emit, err, out, say, table
 from clearmark.sdk.cli._options import HomeOption, JsonOption
+from clearmark.sdk.home import Home
 
 __all__ = ["app", "open_for_reading", "record_read"]
 
@@ -192,6 +193,11 @@ def erase(
     """Make one person's data unreadable for good. Every proof stays valid."""
     with open_for_reading(home) as ledger:
         erased = ledger.erase(f"{tenant}/{subject}", tenant=tenant)
+    place = Home.locate(home)
+    if place.sessions.exists():
+        from clearmark.guardrails.sessions import SessionGuard, SessionStore
+
+        SessionGuard(SessionStore(place.sessions, place.vault_key)).forget(subject, tenant)
     if json_:
         emit({"erased": erased.values, "event_id": erased.event.event_id, "seq": erased.event.seq})
     else:
