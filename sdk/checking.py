@@ -53,11 +53,13 @@ class Checker:
         policy: str | Policy = "default",
         *,
         guards: Sequence[Guard] | None = None,
+        home: Path | None = None,
         training_index: Path | None = None,
         guidance: Path | None = None,
     ) -> Checker:
         """Load a policy file or shipped profile, with the default guards unless others are given.
 
+        With the state folder `home`, the default guards know the enrolled people and the known pictures there.
         With `training_index`, pictures are also compared with what the model was trained on; with `guidance`
         (the calibrations of `clearmark memorization calibrate`) what the sampler showed is judged as well.
         """
@@ -66,7 +68,7 @@ class Checker:
 
         loaded = policy if isinstance(policy, Policy) else Policy.load(policy)
         if guards is None:
-            guards = default_guards()
+            guards = default_guards(home)
             if training_index is not None:
                 from clearmark.guardrails.memorization import MemorizationGuard
 

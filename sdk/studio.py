@@ -88,6 +88,7 @@ class Studio:
         checker = Checker.from_policy(
             holder.current if holder else policy,
             guards=guards,
+            home=place.path,
             training_index=place.training_index if place.training_index.exists() else None,
             guidance=place.path / "guidance.json" if (place.path / "guidance.json").exists() else None,
         )

@@ -14,7 +14,8 @@ from clearmark.core import Action, Asset, Request
 from clearmark.core.errors import Error, MediaError, UsageError
 from clearmark.sdk.checking import Checker
 from clearmark.sdk.cli._console import command, emit, progress, table, worst
-from clearmark.sdk.cli._options import JsonOption, PolicyOption
+from clearmark.sdk.cli._options import HomeOption, JsonOption, PolicyOption
+from clearmark.sdk.home import Home
 from clearmark.sdk.results import Check
 
 __all__ = ["app"]
@@ -59,10 +60,11 @@ def prompt(
 def image(
     paths: Annotated[list[Path], typer.Argument(help="Pictures, or folders of pictures.")],
     policy: PolicyOption = "default",
+    home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
     """Say what the guards see in pictures, and what the policy decides."""
-    checker = Checker.from_policy(policy)
+    checker = Checker.from_policy(policy, home=Home.locate(home).path)
     report = _Report("path", json_=json_)
     files = list(picture_files(paths))
     with progress("checking pictures", len(files)) as advance:

@@ -16,9 +16,10 @@ from clearmark.core import CATEGORIES, Request, Stage, Subject
 from clearmark.core.errors import Error, UsageError
 from clearmark.sdk.checking import Checker
 from clearmark.sdk.cli._console import command, emit, progress, table
-from clearmark.sdk.cli._options import JsonOption, PolicyOption
+from clearmark.sdk.cli._options import HomeOption, JsonOption, PolicyOption
 from clearmark.sdk.cli.check import picture_files
 from clearmark.sdk.evaluating import Labelled, Scored, attacked, evaluate, reliability_svg, score_rows
+from clearmark.sdk.home import Home
 
 __all__ = ["app"]
 
@@ -89,10 +90,11 @@ def images(
     policy: PolicyOption = "default",
     resamples: ResamplesOption = 200,
     out: OutOption = None,
+    home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
     """Measure labelled pictures: areas, recall, calibration, and what the policy does with them."""
-    checker = Checker.from_policy(policy)
+    checker = Checker.from_policy(policy, home=Home.locate(home).path)
     labels = list(_picture_labels(folder))
     scored: list[Scored] = []
     with progress("measuring pictures", len(labels)) as advance:
