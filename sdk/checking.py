@@ -55,7 +55,7 @@ class Checker:
         guards: Sequence[Guard] | None = None,
         home: Path | None = None,
         training_index: Path | None = None,
-        guidance: Path | None = None,
+        guidance: Path | Sequence[Path] | None = None,
     ) -> Checker:
         """Load a policy file or shipped profile, with the default guards unless others are given.
 
@@ -73,7 +73,7 @@ class Checker:
                 from clearmark.guardrails.memorization import MemorizationGuard
 
                 guards = (*guards, MemorizationGuard(training_index))
-            if guidance is not None:
+            if guidance:
                 from clearmark.guardrails.memorization.generation import GuidanceGuard
 
                 guards = (*guards, GuidanceGuard(guidance))

@@ -144,6 +144,11 @@ class Home:
         return self.path / "training.index"
 
     @property
+    def guidance(self) -> Path:
+        """The calibrations of models by `clearmark memorization calibrate`, if there are any."""
+        return self.path / "guidance.json"
+
+    @property
     def trust_lists(self) -> list[Path]:
         """The PEM files of further authorities whose Content Credentials are trusted."""
         return sorted((self.path / "trust").glob("*.pem"))

@@ -79,18 +79,20 @@ class Studio:
             LedgerError: the ledger cannot be opened.
         """
         from clearmark.policies import PolicyHolder
+        from clearmark.sdk.reference_index import memorization_evidence
         from clearmark.sdk.reviewing import Reviews
         from clearmark.sdk.stamping import Stamper
         from clearmark.sdk.verifying import Inspector
 
         holder = PolicyHolder(policy) if isinstance(policy, str) else None
         place = home if isinstance(home, Home) else Home.locate(home)
+        training_index, guidance = memorization_evidence(place, backend)
         checker = Checker.from_policy(
             holder.current if holder else policy,
             guards=guards,
             home=place.path,
-            training_index=place.training_index if place.training_index.exists() else None,
-            guidance=place.path / "guidance.json" if (place.path / "guidance.json").exists() else None,
+            training_index=training_index,
+            guidance=guidance,
         )
         place.ensure()
         if guards is None:

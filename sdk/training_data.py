@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,23 +168,44 @@ def record_removal(home: Home, proof: RemovalProof) -> None:
 def erase_from_index(home: Home, proof: RemovalProof) -> Removal | None:
     """Erase what a proof names from the index of the state folder as well, and put that on record.
 
-    The same bytes under another name go, too. Returns None where there is no index, or nothing of it there.
+    The same bytes under another name go, too. Where the state folder has no index, and what is named stands
+    in that which ships with the reference model, the state folder gets a copy without it, which counts from
+    then on. Returns None where there is no index, or nothing of it there.
 
     Raises:
         IndexDamaged: the index is not what was written.
         UsageError: another process is writing to it.
     """
-    from clearmark.core import digest
     from clearmark.guardrails.memorization import open_index
+    from clearmark.sdk.reference_index import shipped_index
 
-    if not home.training_index.exists():
-        return None
     rows = proof.body["items"]
     keys = [f"{row['dataset']}/{row['key']}" for row in rows]
+    if not home.training_index.exists():
+        shipped = shipped_index()
+        if shipped is None:
+            return None
+        with open_index(shipped) as index:
+            if not index.holds_any(keys=keys, sha256=[row["sha256"] for row in rows]):
+                return None
+        # Put in place whole, so that a cut in between leaves none rather than one that still has the items.
+        draft = home.training_index.with_suffix(".draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(shipped, draft)
+        with open_index(draft) as index:
+            done = index.remove(keys=keys, sha256=[row["sha256"] for row in rows])
+        draft.replace(home.training_index)
+        return _erased(home, proof, done)
     with open_index(home.training_index) as index:
         if not index.holds_any(keys=keys, sha256=[row["sha256"] for row in rows]):
             return None
         done = index.remove(keys=keys, sha256=[row["sha256"] for row in rows])
+    return _erased(home, proof, done)
+
+
+def _erased(home: Home, proof: RemovalProof, done: Removal) -> Removal:
+    from clearmark.core import digest
+
     body = {"removal": proof.id, "proof": digest(proof.body), **done.to_dict()}
     _record(home, "index.erased", body)
     return done

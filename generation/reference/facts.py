@@ -57,7 +57,19 @@ def facts(folder: Path = WEIGHTS, recognition: Mapping[str, Any] | None = None) 
             "pictures": str(record["data"]["pictures"]),
             "held out": str(record["data"]["held_out"]),
             "digest of the data": record["data"]["digest"],
+            **_index(folder.parent / "memorization" / "manifest.json"),
         },
+    }
+
+
+def _index(manifest: Path) -> dict[str, str]:
+    """Say which index of what it was trained on ships beside the model."""
+    if not manifest.exists():
+        return {}
+    body = json.loads(manifest.read_text(encoding="utf-8"))
+    return {
+        "memorization index": f"{body['items']} items, version {body['version']}",
+        "digest of the memorization index": body["digest"],
     }
 
 

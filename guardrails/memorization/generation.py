@@ -88,7 +88,7 @@ class GuidanceGuard:
     stages = frozenset({Stage.OUTPUT})
     categories: tuple[str, ...] = ("memorization",)
 
-    def __init__(self, calibrations: str | Path | Mapping[str, GuidanceCalibration]) -> None:
+    def __init__(self, calibrations: str | Path | Sequence[Path] | Mapping[str, GuidanceCalibration]) -> None:
         self._given = calibrations
 
     def check(self, batch: Sequence[Subject]) -> list[list[Finding]]:
@@ -99,13 +99,21 @@ class GuidanceGuard:
         """
         if not batch:
             return []
-        known = self._given
-        if isinstance(known, str | Path):
+        known = self._known()
+        return [[self._finding(subject, known)] for subject in batch]
+
+    def _known(self) -> Mapping[str, GuidanceCalibration]:
+        """Read the calibrations: of several files, a later one's word about a model counts."""
+        given = self._given
+        if isinstance(given, Mapping):
+            return given
+        known: dict[str, GuidanceCalibration] = {}
+        for path in [given] if isinstance(given, str | Path) else given:
             try:
-                known = read_calibrations(Path(known))
+                known |= read_calibrations(Path(path))
             except UsageError as exc:
                 raise GuardUnavailable(f"memorization-guidance: {exc.message}", hint=exc.hint) from exc
-        return [[self._finding(subject, known)] for subject in batch]
+        return known
 
     def _finding(self, subject: Subject, known: Mapping[str, GuidanceCalibration]) -> Finding:
         begun = time.perf_counter()

@@ -27,8 +27,6 @@ BackendOption = Annotated[
 ]
 SeedsOption = Annotated[int, typer.Option("--seeds", help="Pictures of each prompt.")]
 StepsOption = Annotated[int | None, typer.Option("--steps", help="Denoising steps.")]
-GUIDANCE_FILE = "guidance.json"
-"""The calibrations of models in the state folder."""
 
 
 @app.command("audit")
@@ -37,7 +35,10 @@ def audit(
     prompts: PromptsOption,
     backend: BackendOption = "reference",
     index: Annotated[
-        str | None, typer.Option("--index", help="Index of the training data; default: the state folder's.")
+        str | None,
+        typer.Option(
+            "--index", help="Index of the training data; default: the state folder's, else the model's own."
+        ),
     ] = None,
     seeds: SeedsOption = 4,
     steps: StepsOption = None,
@@ -53,13 +54,14 @@ def audit(
     from clearmark.guardrails.memorization.generation import read_calibrations
     from clearmark.sdk.home import Home
     from clearmark.sdk.memorization import Audit, audit_prompts
+    from clearmark.sdk.reference_index import memorization_evidence
 
     place, lines = Home.locate(home), _lines(prompts)
     generator = create(backend)
-    path = index or (place.training_index if place.training_index.exists() else None)
+    held, files = memorization_evidence(place, backend)
+    path = index or held
     checker = CopyChecker(open_index(path)) if path is not None else None
-    file = place.path / GUIDANCE_FILE
-    known = read_calibrations(file) if file.exists() else {}
+    known = {digest: row for file in files for digest, row in read_calibrations(file).items()}
     rows = []
     try:
         with progress("auditing", len(lines)) as advance:
@@ -104,6 +106,9 @@ def calibrate(
     seeds: SeedsOption = 1,
     steps: StepsOption = None,
     fpr: Annotated[float, typer.Option("--fpr", help="Share of clean prompts that may alarm.")] = 0.01,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File for the calibration; default: the state folder's.")
+    ] = None,
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
@@ -119,8 +124,12 @@ def calibrate(
     generator = create(backend)
     with progress("calibrating", len(lines)) as advance:
         made = calibrate_guidance(generator, lines, seeds=seeds, steps=steps, target=fpr, advance=advance)
-    place.ensure()
-    write_calibration(place.path / GUIDANCE_FILE, generator.model.digest, made)
+    if out is None:
+        out = place.ensure().guidance
+    try:
+        write_calibration(out, generator.model.digest, made)
+    except OSError as exc:
+        raise UsageError(f"{out}: {exc.strerror}", hint="choose a writable --out") from exc
     document = {
         "model": generator.model.digest,
         "prompts": len(lines),
