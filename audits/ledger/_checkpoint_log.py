@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,9 @@ __all__ = ["CheckpointLog", "sync_folder"]
 MAX_LINE = 200_000
 TAIL = 262_144
 SYNC_EVERY_S = 1.0
+SECTOR = 512
+_ZEROS = re.compile(rb"\x00+")
+_BEGIN = b'{"note": '
 
 
 class CheckpointLog:
@@ -84,12 +88,13 @@ class CheckpointLog:
         """Yield every note, and None for a line without one; what a crash left unfinished is passed over."""
         try:
             with self.path.open("rb") as stream:
+                at = 0
                 while line := stream.readline(MAX_LINE):
+                    start, at = at, at + len(line)
                     if not line.endswith(b"\n") and len(line) < MAX_LINE:
                         return
                     note = _note(line)
-                    # Zeros stand where the power failed before a sector was written; nothing else makes them.
-                    if note is not None or b"\x00" not in line:
+                    if note is not None or not _is_torn(line, start):
                         yield note
         except FileNotFoundError:
             return
@@ -118,6 +123,19 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _is_torn(line: bytes, start: int) -> bool:
+    """Tell whether a power cut left this line, at `start` in the file: zeros for whole sectors of it.
+
+    Such zeros begin with a sector or with the line, and end with a sector or where the next line began.
+    """
+    runs = list(_ZEROS.finditer(line))
+    return bool(runs) and all(
+        (run.start() == 0 or (start + run.start()) % SECTOR == 0)
+        and ((start + run.end()) % SECTOR == 0 or line.startswith(_BEGIN, run.end()))
+        for run in runs
+    )
 
 
 def _note(line: bytes) -> str | None:

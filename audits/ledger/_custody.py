@@ -12,12 +12,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from clearmark.audits.ledger._export import export_lines
+from clearmark.audits.ledger._fencing import begin_epoch, number_of
 from clearmark.audits.ledger._notes import Checkpoint
 from clearmark.audits.ledger._reading import Reading
 from clearmark.audits.ledger._reconcile import TERMINAL, Reconciliation, reconcile_store
 from clearmark.audits.ledger._records import Erased, Recorded
 from clearmark.audits.ledger._retention import (
     ERASURE,
+    FENCED,
     HOLD_PLACED,
     HOLD_RELEASED,
     PRUNED,
@@ -119,6 +121,33 @@ class Custody(Reading, ABC):
         if recorded is not None:
             self._writer.alone(self._store.scrub)
         return Pruned(event=recorded, events=events, values=values)
+
+    def fence(self, reason: str, *, by: str, force: bool = False) -> int:
+        """Begin a new epoch, in which no ledger opened before may write, but this one; return its number.
+
+        For a service that hangs, or that runs on although another one took its place. It waits for the
+        transaction that is in the way; with `force`, a PostgreSQL server ends that connection, and what
+        it had not committed is not on record. Events that are refused then can be sent again after opening
+        anew. `by` and `reason` go on record for good.
+
+        Raises:
+            LedgerUnavailable: when another one holds the lock for too long.
+        """
+        self._refuse_damaged()
+        if force:
+            self._store.depose()
+        before = self._writer.epoch
+
+        def work(conn: Connection, event_id: str) -> tuple[None, Mapping[str, Any]]:
+            self._writer.epoch, body = begin_epoch(conn, event_id, by=by, reason=reason)
+            return None, body
+
+        try:
+            self._writer.transact(work, kind=FENCED)
+        except BaseException:
+            self._writer.epoch = before
+            raise
+        return number_of(self._writer.epoch)
 
     def reconcile(
         self,

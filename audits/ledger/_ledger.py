@@ -12,6 +12,7 @@ from clearmark.audits.ledger._checkpoint_log import CheckpointLog
 from clearmark.audits.ledger._cosign import Cosigner, WitnessKey, with_signatures
 from clearmark.audits.ledger._custody import Custody
 from clearmark.audits.ledger._databases import open_store
+from clearmark.audits.ledger._fencing import is_epoch
 from clearmark.audits.ledger._merkle import EMPTY_ROOT, consistency_proof, inclusion_proof
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._receipts import Receipt
@@ -298,6 +299,8 @@ class Ledger(Custody):
                         META.insert(), [{"name": name, "value": value} for name, value in mine.items()]
                     )
                     known = mine
+        self._writer.epoch = max(filter(is_epoch, known), default="")
+        known = {name: value for name, value in known.items() if not is_epoch(name)}
         second = known.pop(SECOND_KEY, "")
         if known.keys() != mine.keys():
             raise LedgerTampered(f"the ledger {self._store.name} does not say to which keys it belongs")

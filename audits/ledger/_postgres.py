@@ -127,6 +127,18 @@ class PostgresStore(Store):
             {"timeout": f"{self._timeout_ms}ms"},
         )
 
+    def depose(self) -> None:
+        """End the connections that hold the advisory lock of this schema; their transactions are undone."""
+        held = text(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks, "
+            "hashtextextended('clearmark ledger ' || current_schema(), 0) AS key "
+            "WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid() "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+            "AND (classid::int8 << 32 | objid::int8) = key"
+        )
+        with self.reading() as conn:
+            conn.execute(held)
+
     def write_options(self) -> dict[str, Any]:
         """Let each statement see what was committed before it: the lock is waited for inside."""
         return {"isolation_level": "READ COMMITTED"}

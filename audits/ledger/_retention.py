@@ -23,6 +23,7 @@ from clearmark.core.errors import LedgerError, LedgerTampered, UsageError
 
 __all__ = [
     "ERASURE",
+    "FENCED",
     "HOLD_PLACED",
     "HOLD_RELEASED",
     "PRUNED",
@@ -41,8 +42,9 @@ ERASURE = "erasure"
 HOLD_PLACED = "hold.placed"
 HOLD_RELEASED = "hold.released"
 PRUNED = "retention.pruned"
+FENCED = "ledger.fenced"
 
-RESERVED = frozenset({ERASURE, HOLD_PLACED, HOLD_RELEASED, PRUNED})
+RESERVED = frozenset({ERASURE, FENCED, HOLD_PLACED, HOLD_RELEASED, PRUNED})
 """Kinds that only the ledger itself writes, and that are never pruned: verification needs them."""
 
 SCOPES = ("request_id", "tenant", "kind", "mark_id", "subject")

@@ -114,6 +114,9 @@ class Store(ABC):
         """Give a context that is entered when it is this process's turn to write."""
         return nullcontext()
 
+    def depose(self) -> None:  # noqa: B027  most databases cannot
+        """End the connection of whoever holds the lock of writers, where a server can do that."""
+
     def write_options(self) -> dict[str, Any]:
         """Return options for the connection of a writing transaction."""
         return {}

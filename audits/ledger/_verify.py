@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
 from clearmark.audits.ledger._cosign import WitnessKey, cosigned_by
+from clearmark.audits.ledger._fencing import compare_epochs
 from clearmark.audits.ledger._findings import Finding
 from clearmark.audits.ledger._merkle import HASH_SIZE, Frontier, hash_leaf, root_of
 from clearmark.audits.ledger._notes import Checkpoint, NoteVerifier, parse_checkpoint, split_note
@@ -99,6 +100,8 @@ class _Verification:
             with self.guarded("personal"), self.store.apart(conn):
                 self.links.compare_personal(conn, self.findings["personal"], self.was_walked)
             with self.guarded("database"), self.store.apart(conn):
+                if not self.links.partial:
+                    compare_epochs(conn, self.links.epochs, self.findings["database"], self.was_walked)
                 for problem in self.store.inspect(conn):
                     self.findings["database"].bad(problem)
         self.findings["database"].done = "pages, indexes and schema are as they should be"
@@ -248,12 +251,15 @@ class _Verification:
 
     def compare_lost(self, heads: Iterable[tuple[Checkpoint, str]]) -> None:
         """Report checkpoints over more events than there are: one for each place where they stand."""
+        # Nobody can tell whether the end was cut off, or events before it were taken out or changed: what no
+        # checkpoint vouches for may all be wrong.
+        sound = max(self.agreed.values(), default=0)
         for where, size in {where: head.size for head, where in heads}.items():
             self.links.partial = True
             self.findings[where].bad(
-                f"a signed checkpoint covers {size} events; the database holds {self.size}: "
-                "it was cut or rolled back",
-                self.size,
+                f"a signed checkpoint covers {size} events; the database holds {self.size}: it was cut or "
+                f"rolled back, and no checkpoint vouches for events from {sound} on",
+                sound,
             )
 
     def take_leaves(
@@ -282,15 +288,21 @@ class _Verification:
         if types == _PRUNED_TYPES and not row[6] and len(row[7]) == HASH_SIZE:
             # Its hash is all that is left; whether it was to be pruned shows when all events are known.
             self.links.note_pruned(seq, row[8])
+            self.links.note_damaged(row[1], row[4])
             return ""
         if types != _TYPES:
+            self.links.note_damaged(row[1], row[4])
             return "has a column of another type than the one that was recorded"
         _, event_id, ts_us, tenant, kind, request_id, envelope, leaf, _ = row
         if made != leaf:
+            self.links.note_damaged(event_id, kind)
             return "has bytes that do not give its leaf hash"
         # Canonical JSON sorts its keys, so all columns stand behind the body.
         tail = envelope_tail(event_id, kind, request_id, tenant, ts_us)
         if not envelope.startswith(BODY_START) or not envelope.endswith(b"}" + tail):
+            with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                known = json.loads(envelope)  # what was recorded is still known
+                self.links.note(seq, known["event_id"], known["kind"], known["body"])
             return "has columns that are not those of the recorded event"
         if b'"mark_ids":[' in envelope or b'"personal":{' in envelope or kind in RESERVED:
             self.links.note(seq, event_id, kind, json.loads(envelope)["body"])

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from clearmark.audits.ledger._findings import Finding
-from clearmark.audits.ledger._retention import ERASURE, PRUNED, seq_digest
+from clearmark.audits.ledger._retention import ERASURE, FENCED, PRUNED, seq_digest
 from clearmark.audits.ledger._schema import MARK, PERSONAL, SUBJECT_KEY
 from clearmark.audits.ledger._store import Store
 from clearmark.audits.ledger._vault import DataKey, Vault
@@ -31,6 +31,8 @@ class Links:
         self.personal: dict[int, dict[str, str]] = {}
         self.event_ids: dict[int, str] = {}
         self.takings: dict[str, tuple[int, Mapping[str, Any]]] = {}
+        self.damaged: set[str] = set()
+        self.epochs: dict[str, tuple[int, Mapping[str, Any]]] = {}
         self.pruned: dict[str, list[int]] = {}
         self.gone: set[int] = set()
         self.partial = False
@@ -44,6 +46,13 @@ class Links:
             self.event_ids[seq] = event_id
         if kind in {ERASURE, PRUNED}:
             self.takings[event_id] = (seq, body)
+        if kind == FENCED:
+            self.epochs[event_id] = (seq, body)
+
+    def note_damaged(self, event_id: object, kind: object) -> None:
+        """Remember an event whose bytes cannot be read: what it says that was taken away is not known."""
+        if kind in {ERASURE, PRUNED} and isinstance(event_id, str):
+            self.damaged.add(event_id)
 
     def note_pruned(self, seq: int, by: str) -> None:
         """Remember that the bytes of one event were dropped by the event `by`."""
@@ -58,7 +67,7 @@ class Links:
             if (len(seqs), seq_digest(seqs)) != (body.get("events"), body.get("digest")):
                 finding.bad(
                     f"{len(seqs)} events have no bytes by {by[:40]}, on record for {body.get('events', 0)}",
-                    self.first_of(seqs, None if by not in said else self.takings[by][0]),
+                    self.first_of(seqs, None if by not in said else self.takings[by][0], by),
                 )
 
     def compare_marks(self, conn: Connection, finding: Finding, walked: Callable[[object], bool]) -> None:
@@ -122,15 +131,16 @@ class Links:
             if len(gone) != said and (seq is None or walked(seq)):
                 finding.bad(
                     f"{event_id} is on record for {said} erased values, found are {len(gone)}",
-                    self.first_of(gone if len(gone) > said else (), seq),
+                    self.first_of(gone if len(gone) > said else (), seq, event_id),
                 )
 
-    def first_of(self, taken: Sequence[int], record: int | None) -> int | None:
+    def first_of(self, taken: Sequence[int], record: int | None, by: str) -> int | None:
         """Return the event at fault when `taken` and the event that is to say so, `record`, do not agree.
 
         Where the end of the log is missing, what is not on record may have stood there: it blames nobody.
+        Where the bytes of that event are damaged, it is already named itself.
         """
-        if taken and not (record is None and self.partial):
+        if taken and not (record is None and (self.partial or by in self.damaged)):
             return taken[0]
         return record
 

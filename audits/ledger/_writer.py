@@ -21,6 +21,7 @@ from sqlalchemy import Connection, func, select
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
 from clearmark.audits.ledger._cosign import Cosigner, with_signatures
 from clearmark.audits.ledger._entries import Entry, record
+from clearmark.audits.ledger._fencing import epoch_of, refuse_deposed, size_and_epoch
 from clearmark.audits.ledger._merkle import HASH_SIZE, hash_leaf
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._records import Recorded
@@ -122,6 +123,8 @@ class Writer:
         self._lock = threading.Lock()  # held through a transaction
         self._keys: dict[str, DataKey] = {}
         self._pid = os.getpid()
+        self.epoch = ""
+        """The epoch that this ledger was opened in; in another one it may not write."""
         self.tree = Tree.load(0, edge=lambda *_: [], read_tile=store.tile)
 
     def append(self, events: Sequence[Event]) -> list[Recorded]:
@@ -230,6 +233,7 @@ class Writer:
         """Keep the signature line of a witness over `head`, and return the checkpoint with it."""
         with self._lock:
             with self._store.writing() as conn:
+                refuse_deposed(self.epoch, epoch_of(conn))
                 known = select(COSIGNATURE.c.line).where(COSIGNATURE.c.size == head.size)
                 if line not in set(conn.execute(known).scalars()):
                     row = {"size": head.size, "line": line, "witness": witness}
@@ -404,7 +408,9 @@ class Writer:
             self._behind = False
 
     def _current(self, conn: Connection) -> Tree:
-        size, tree = self._store.size(conn), self.tree
+        size, epoch = size_and_epoch(conn)
+        refuse_deposed(self.epoch, epoch)
+        tree = self.tree
         if size == tree.size:
             return tree
         second = select(META.c.value).where(META.c.name == SECOND_KEY)

@@ -5,6 +5,7 @@ Run by `tests/postgres.sh pytest tests/unit/audits/test_ledger_postgres.py`.
 
 import importlib.util
 import os
+import threading
 import uuid
 from pathlib import Path
 
@@ -214,3 +215,71 @@ def test_roles_have_no_more_rights_than_they_need(database):
         assert ledger.verify().ok
     with pytest.raises(UsageError):
         grant_database_roles(database, prefix="x; DROP")
+
+
+def test_a_deposed_sequencer_is_refused(database):
+    """Two sequencers on one server: the one that was fenced off writes nothing more."""
+    with opened(database) as old, opened(database) as new:
+        old.append([event(1)])
+        new.append([event(2)])
+        assert new.fence("the host does not answer", by="person-1") == 1
+        for attempt in (lambda: old.append([event(3)]), lambda: old.erase("ada"), old.checkpoint):
+            with pytest.raises(LedgerUnavailable, match="epoch 1 has begun"):
+                attempt()
+        new.append([event(4)])
+        assert new.size == 4
+        assert [stored.body.get("epoch") for stored in new.events(kind="ledger.fenced")] == [1]
+        assert new.verify().ok
+    with opened(database) as again:
+        assert again.append([event(3)])[0].seq == 4
+
+
+def test_a_sequencer_that_hangs_in_its_transaction_is_deposed_by_force(database):
+    """It holds the lock and has written: the server ends it, and its late commit is an error."""
+    reached, go_on = threading.Event(), threading.Event()
+    with opened(database) as old, opened(database, busy_timeout_s=1) as new:
+        old.append([event(1)])
+        sign = old._writer._sign
+
+        def hang(*arguments):
+            head = sign(*arguments)
+            reached.set()
+            assert go_on.wait(60)
+            return head
+
+        old._writer._sign = hang
+        outcome = []
+
+        def write():
+            try:
+                outcome.append(old.append([event(2)]))
+            except LedgerUnavailable as exc:
+                outcome.append(exc)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        assert reached.wait(60)
+        with pytest.raises(LedgerUnavailable, match="holds its lock"):
+            new.fence("it hangs", by="person-1")
+        assert new.fence("it hangs", by="person-1", force=True) == 1
+        new.append([event(3)])
+        go_on.set()
+        thread.join(60)
+        assert isinstance(outcome[0], LedgerUnavailable)
+        assert [stored.body.get("number") for stored in new.events(kind="output.decided")] == [
+            event(1).body.get("number"),
+            event(3).body.get("number"),
+        ] or new.size == 3
+        old._writer._sign = sign
+        with pytest.raises(LedgerUnavailable, match="epoch 1 has begun"):
+            old.append([event(2)])
+        assert new.verify().ok
+
+
+def test_an_epoch_that_was_taken_away_is_missed(database):
+    with opened(database) as ledger:
+        ledger.append([event(1)])
+        ledger.fence("a drill", by="person-1")
+    tampered(database, "DELETE FROM meta WHERE name LIKE 'epoch/%'")
+    with opened(database) as ledger:
+        assert ledger.verify().first_bad == 1
