@@ -7,7 +7,7 @@ from typing import Any
 
 from clearmark.policies._nodes import Node
 from clearmark.policies._schema_common import one_line
-from clearmark.policies._shapes import Bool, Choice, Faults, Key, Obj, OneOf, Text
+from clearmark.policies._shapes import Bool, Choice, Faults, Integer, Key, Obj, OneOf, Text
 
 __all__ = ["MARKING"]
 
@@ -79,7 +79,14 @@ MARKING = Obj(
                 "training": Key(
                     about="What it says on training with the picture.",
                     shape=Choice(("allowed", "notAllowed", "constrained")),
-                )
+                ),
+                "thumbnail": Key(
+                    about="Longer side in pixels of a small picture inside it; none without.",
+                    shape=Integer(low=64, high=1024),
+                ),
+                "input_thumbnails": Key(
+                    about="Also of the pictures that went in: everybody can then see them.", shape=Bool()
+                ),
             },
         ),
         "unsafe_no_metadata": Key(about="Leave the metadata out.", shape=_UNSAFE),

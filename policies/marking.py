@@ -43,9 +43,15 @@ class Watermark:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The signed C2PA manifest. `training` is what it says on training with the picture."""
+    """The signed C2PA manifest. `training` is what it says on training with the picture.
+
+    `thumbnail` is the longer side of a small picture inside it, in pixels, 0 for none. Also the pictures that
+    went in get one with `input_thumbnails`: that shows everybody what somebody handed in.
+    """
 
     training: str = "notAllowed"
+    thumbnail: int = 0
+    input_thumbnails: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +93,10 @@ class Marking:
             out["unsafe_no_watermark"] = True
         if self.manifest:
             out["manifest"] = {"training": self.manifest.training}
+            if self.manifest.thumbnail:
+                out["manifest"]["thumbnail"] = self.manifest.thumbnail
+            if self.manifest.input_thumbnails:
+                out["manifest"]["input_thumbnails"] = True
         else:
             out["unsafe_no_manifest"] = True
         return out

@@ -33,6 +33,7 @@ from clearmark.provenance.credentials import (
     ManifestSigner,
     ManifestSpec,
     SoftBinding,
+    Thumbnails,
 )
 from clearmark.provenance.fingerprints import ISCC_ALG, image_code
 from clearmark.provenance.ids import is_mark_id
@@ -55,7 +56,8 @@ class MarkJob:
     """One picture to mark.
 
     `source`: `created` by a generator, or `altered` from another picture. `parents` are the pictures that it
-    was made from, with whatever credentials they carry. `origin` defaults to the asset's own. `latent` is the
+    was made from, with whatever credentials they carry; `placed` those that stand in it, as in a composition,
+    which is `altered`. `origin` defaults to the asset's own. `latent` is the
     mark in the initial noise that was found in the picture, for the manifest to name.
     """
 
@@ -66,12 +68,15 @@ class MarkJob:
     ledger: LedgerRef | None = None
     origin: Origin | None = None
     parents: tuple[Asset, ...] = ()
+    placed: tuple[Asset, ...] = ()
     latent: LatentMark | None = None
 
     def __post_init__(self) -> None:
         if not is_mark_id(self.mark_id):
             raise UsageError(f"a mark id is 16 lower-case hex digits, not {self.mark_id[:32]!r}")
         source_type_uri(self.source)
+        if self.placed and self.source == "created":
+            raise UsageError("a picture with others in it was not made by a model alone", hint="altered")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +109,7 @@ class Marker:
 
     `trust_anchors_pem` decides what the ingredients' own credentials are called. `training_mining` is stated
     in the manifest (`ai_generative_training: notAllowed`, and so on). `fingerprint` puts the picture's ISCC
-    into the manifest, a second way back to it.
+    into the manifest, a second way back to it. `thumbnails` says which small pictures the manifest gets.
     """
 
     def __init__(
@@ -118,7 +123,9 @@ class Marker:
         training_mining: Mapping[str, str] = MappingProxyType({}),
         fingerprint: bool = True,
         trust_anchors_pem: bytes | None = None,
+        thumbnails: Thumbnails | None = None,
     ) -> None:
+        self._thumbnails = thumbnails
         self._signer = signer
         self._codec = codec
         self._label = label
@@ -243,6 +250,8 @@ class Marker:
             label_text=step.label.text if step.label else "",
             parent=parent,
             inputs=inputs,
+            placed=job.placed,
+            thumbnails=self._thumbnails,
             training_mining=self._training_mining,
         )
 
@@ -252,7 +261,8 @@ class Marker:
             return job.asset, job.parents
         if job.parents:
             return job.parents[0], job.parents[1:]
-        return (job.asset if job.source == "altered" else None), ()
+        # A composition is begun anew: what it was made from stands in it.
+        return (job.asset if job.source == "altered" and not job.placed else None), ()
 
     def _read_back(self, step: _Step) -> None:
         """Open what was written as a stranger would, and find every layer in it.

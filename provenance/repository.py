@@ -1,7 +1,8 @@
 """Keep manifests, so that a picture that lost its own is led back to it by mark id or fingerprint.
 
-One SQLite file. Nothing in it is secret, and nothing is believed because it is in it: a manifest that comes
-back is checked, signature and trust, as if it had come with the picture.
+One SQLite file; `repository_s3` keeps them in a bucket. Nothing in it is secret, and nothing is believed
+because it is in it: a manifest that comes back is checked, signature and trust, as if it had come with the
+picture.
 """
 
 from __future__ import annotations
@@ -15,12 +16,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from clearmark.core.errors import MediaError, Unavailable, UsageError
-from clearmark.provenance.credentials.jumbf import active_manifest
+from clearmark.core.errors import Unavailable, UsageError
+from clearmark.provenance.credentials.jumbf import label_of
 from clearmark.provenance.fingerprints import code_bits
 from clearmark.provenance.ids import is_mark_id
 
-__all__ = ["MAX_DISTANCE", "KeptManifest", "ManifestRepository", "ManifestSource", "ManifestSources"]
+__all__ = [
+    "MAX_DISTANCE",
+    "KeptManifest",
+    "ManifestRepository",
+    "ManifestSource",
+    "ManifestSources",
+    "ManifestStore",
+    "open_manifests",
+]
 
 MAX_DISTANCE = 6
 """Bits in which a fingerprint may differ from the one on record. Re-encoding and scaling change up to 4."""
@@ -65,6 +74,31 @@ class ManifestSource(Protocol):
 
     def newest(self, limit: int) -> Sequence[str]:
         """Return the mark ids that came last; none where the source does not tell."""
+
+
+class ManifestStore(ManifestSource, Protocol):
+    """Where manifests are kept: a file, or a bucket of an object store."""
+
+    def put(self, mark_id: str, store: bytes, *, media_type: str, fingerprint: str = "") -> None:
+        """Keep a manifest store; one that is there under the same mark id is replaced."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
+
+
+def open_manifests(location: str | Path) -> ManifestStore:
+    """Open the manifests at `location`: the path of a SQLite file, or `s3://BUCKET/PREFIX`.
+
+    Raises:
+        ExtraMissing: a bucket, and the package for it is not installed.
+        UsageError: an address that is none.
+        Unavailable: it cannot be opened.
+    """
+    if isinstance(location, str) and location.startswith("s3://"):
+        from clearmark.provenance.repository_s3 import S3ManifestRepository
+
+        return S3ManifestRepository.from_url(location)
+    return ManifestRepository(location)
 
 
 class ManifestSources:
@@ -121,7 +155,7 @@ class ManifestRepository:
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO manifest VALUES (?, ?, ?, ?, ?)",
-                (mark_id, media_type, bits, store, _label(store)),
+                (mark_id, media_type, bits, store, label_of(store)),
             )
 
     def get(self, mark_id: str) -> KeptManifest | None:
@@ -200,7 +234,7 @@ class ManifestRepository:
                 connection.execute("ALTER TABLE manifest ADD COLUMN label TEXT NOT NULL DEFAULT ''")
                 for mark_id, store in connection.execute("SELECT mark_id, store FROM manifest").fetchall():
                     connection.execute(
-                        "UPDATE manifest SET label = ? WHERE mark_id = ?", (_label(store), mark_id)
+                        "UPDATE manifest SET label = ? WHERE mark_id = ?", (label_of(store), mark_id)
                     )
             connection.execute(_INDEX)
 
@@ -217,11 +251,3 @@ class ManifestRepository:
 def _signed(bits: int) -> int:
     """SQLite's integers have a sign; the 64 bits stay the same."""
     return bits - 2**64 if bits >= 2**63 else bits
-
-
-def _label(store: bytes) -> str:
-    """Return what a store's active manifest is called; what is no store has no name."""
-    try:
-        return active_manifest(store)
-    except MediaError:
-        return ""

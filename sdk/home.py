@@ -55,6 +55,11 @@ class Home:
         return self.path / "manifests.db"
 
     @property
+    def manifest_store(self) -> str | Path:
+        """Where they are kept: `CLEARMARK_MANIFESTS`, such as `s3://BUCKET/PREFIX`, or else the file."""
+        return os.environ.get("CLEARMARK_MANIFESTS") or self.manifests
+
+    @property
     def sessions(self) -> Path:
         """What is kept for a day of refused prompts, by person: sealed sketches, no text."""
         return self.path / "sessions.db"

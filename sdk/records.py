@@ -144,13 +144,24 @@ def generation_completed(
     return _event("generation.completed", request, body)
 
 
-def mark_requested(request: Request, asset: Asset, *, mark_id: str, source: str) -> Event:
-    """Record that a picture from outside is about to be marked, and as what."""
-    body = {
+def mark_requested(
+    request: Request,
+    asset: Asset,
+    *,
+    mark_id: str,
+    source: str,
+    parents: Sequence[Asset] = (),
+    placed: Sequence[Asset] = (),
+) -> Event:
+    """Record that a picture from outside is about to be marked, as what, and which pictures went into it."""
+    body: dict[str, Any] = {
         "asset": {"sha256": asset.sha256, "media_type": asset.media_type},
         "mark_id": mark_id,
         "source": source,
     }
+    for name, went_in in (("parents", parents), ("placed", placed)):
+        if went_in:
+            body[name] = [one.sha256 for one in went_in]
     return _event(
         "mark.requested", request, body, personal={"actor": request.actor.encode()}, mark_ids=(mark_id,)
     )

@@ -12,8 +12,10 @@ from clearmark.core import Action, Asset, LatentMark, Mark, Request
 if TYPE_CHECKING:
     from clearmark.audits import Recorded
     from clearmark.policies import Label, Marking, Policy
-    from clearmark.provenance import LabelSettings, ManifestRepository, Marked, Marker
-    from clearmark.provenance.credentials import ManifestSigner
+    from clearmark.policies.marking import Manifest
+    from clearmark.provenance import LabelSettings, Marked, Marker
+    from clearmark.provenance.credentials import ManifestSigner, Thumbnails
+    from clearmark.provenance.repository import ManifestStore
     from clearmark.provenance.watermark import WatermarkCodec
     from clearmark.sdk.home import Home
     from clearmark.sdk.latent import LatentMarker
@@ -23,7 +25,11 @@ __all__ = ["Stamp", "Stamper"]
 
 @dataclass(frozen=True, kw_only=True)
 class Stamp:
-    """One picture to mark: under which id, let out by which event, and under which action."""
+    """One picture to mark: under which id, let out by which event, and under which action.
+
+    `parents` are the pictures that it was made from beside the request's own, `placed` those that stand in
+    it.
+    """
 
     asset: Asset
     mark_id: str
@@ -32,6 +38,8 @@ class Stamp:
     action: Action = Action.ALLOW
     source: str = "created"
     latent: LatentMark | None = None
+    parents: tuple[Asset, ...] = ()
+    placed: tuple[Asset, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +51,7 @@ class Stamper:
     signer: ManifestSigner | None
     codec: WatermarkCodec | None
     trust_anchors: bytes | None = None
-    repository: ManifestRepository | None = None
+    repository: ManifestStore | None = None
     latent: LatentMarker | None = None
     _markers: dict[Label | None, Marker] = field(default_factory=dict, repr=False, compare=False)
 
@@ -54,8 +62,9 @@ class Stamper:
         Raises:
             KeyUnavailable: one of them cannot be read.
         """
-        from clearmark.provenance import ManifestRepository, ManifestSigner
+        from clearmark.provenance import ManifestSigner
         from clearmark.provenance.credentials import IdentitySigner
+        from clearmark.provenance.repository import open_manifests
         from clearmark.provenance.watermark import get_codec
         from clearmark.sdk.latent import LatentMarker
 
@@ -70,7 +79,7 @@ class Stamper:
             signer=signer,
             codec=get_codec(marking.watermark.codec, home.watermark_key) if marking.watermark else None,
             trust_anchors=home.trust_anchors,
-            repository=ManifestRepository(home.manifests) if signer else None,
+            repository=open_manifests(home.manifest_store) if signer else None,
             latent=LatentMarker(home.watermark_key, home.latent_models)
             if marking.watermark and marking.watermark.latent
             else None,
@@ -106,7 +115,8 @@ class Stamper:
                         event_id=stamp.event.event_id, leaf_hash=stamp.event.leaf_hash, log=self.log
                     ),
                     latent=stamp.latent,
-                    parents=(stamp.request.init_image,) if stamp.request.init_image else (),
+                    parents=(*_started_from(stamp.request), *stamp.parents),
+                    placed=stamp.placed,
                 )
                 for stamp in (stamps[place] for place in places)
             ]
@@ -147,7 +157,20 @@ class Stamper:
             metadata=MetadataSettings(aigc=marking.metadata.aigc) if marking.metadata else None,
             training_mining={"ai_generative_training": marking.manifest.training} if marking.manifest else {},
             trust_anchors_pem=self.trust_anchors,
+            thumbnails=_thumbnails(marking.manifest) if marking.manifest else None,
         )
+
+
+def _thumbnails(manifest: Manifest) -> Thumbnails | None:
+    from clearmark.provenance.credentials import Thumbnails
+
+    if not manifest.thumbnail:
+        return None
+    return Thumbnails(side=manifest.thumbnail, inputs=manifest.input_thumbnails)
+
+
+def _started_from(request: Request) -> tuple[Asset, ...]:
+    return (request.init_image,) if request.init_image else ()
 
 
 def _label_settings(label: Label) -> LabelSettings:

@@ -231,10 +231,20 @@ class Studio:
         return self._desk.checker.check_images([load_asset(image)], stage=stage)[0]
 
     def mark(
-        self, image: Asset | bytes | str | Path, *, source: str = "created", actor: str = "anonymous"
+        self,
+        image: Asset | bytes | str | Path,
+        *,
+        source: str = "created",
+        actor: str = "anonymous",
+        parents: Sequence[Asset | bytes | str | Path] = (),
+        placed: Sequence[Asset | bytes | str | Path] = (),
     ) -> Marked:
-        """Mark a picture made elsewhere, and record it. `source` is `created` or `altered`."""
-        return self.mark_batch([image], source=source, actor=actor)[0]
+        """Mark a picture made elsewhere, and record it. `source` is `created` or `altered`.
+
+        `parents` are the pictures that it was made from, `placed` those that stand in it, as in a
+        composition: the manifest carries theirs along.
+        """
+        return self.mark_batch([image], source=source, actor=actor, parents=parents, placed=placed)[0]
 
     def mark_batch(
         self,
@@ -242,6 +252,8 @@ class Studio:
         *,
         source: str = "created",
         actor: str = "anonymous",
+        parents: Sequence[Asset | bytes | str | Path] = (),
+        placed: Sequence[Asset | bytes | str | Path] = (),
     ) -> list[Marked]:
         """Mark pictures made elsewhere; see `mark`."""
         from clearmark.sdk.marking import mark_pictures
@@ -252,6 +264,8 @@ class Studio:
             actor=actor,
             stamper=self._desk.stamper,
             ledger=self._ledger,
+            parents=tuple(load_asset(image) for image in parents),
+            placed=tuple(load_asset(image) for image in placed),
         )
 
     def verify(self, image: Asset | bytes | str | Path) -> Verified:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from clearmark.audits import Ledger
-    from clearmark.provenance import ManifestRepository, Verification, Verifier
+    from clearmark.provenance import Verification, Verifier
+    from clearmark.provenance.repository import ManifestStore
     from clearmark.sdk.home import Home
     from clearmark.sdk.latent import LatentReader
 
@@ -28,7 +29,7 @@ class Inspector:
 
     verifier: Verifier
     ledger: Ledger | None = None
-    repository: ManifestRepository | None = None
+    repository: ManifestStore | None = None
 
     @classmethod
     def from_home(
@@ -53,13 +54,14 @@ class Inspector:
         Raises:
             UsageError: an address that is none, or `upload` without one.
         """
-        from clearmark.provenance import ManifestRepository, Verifier
-        from clearmark.provenance.repository import ManifestSources
+        from clearmark.provenance import Verifier
+        from clearmark.provenance.repository import ManifestSources, open_manifests
         from clearmark.provenance.resolution import ResolutionClient
 
         if upload and not resolver:
             raise UsageError("nowhere to send the picture", hint="name the service with --resolver")
-        repository = ManifestRepository(home.manifests) if home.manifests.exists() else None
+        held = home.manifest_store
+        repository = open_manifests(held) if isinstance(held, str) or held.exists() else None
         client = ResolutionClient(resolver) if resolver else None
         anchors = b"\n".join(
             (

@@ -12,6 +12,7 @@ from clearmark.provenance.credentials.identity_signer import IdentitySigner
 from clearmark.provenance.credentials.manifest import LedgerRef, ManifestSpec, SoftBinding
 from clearmark.provenance.credentials.reader import CredentialReader, Credentials, Ingredient
 from clearmark.provenance.credentials.signer import ManifestSigner, Signed
+from clearmark.provenance.credentials.thumbnails import Thumbnails
 from clearmark.provenance.credentials.timestamps import TimestampAuthority
 from clearmark.provenance.credentials.trust import Anchor, anchors_of, pem_blocks
 
@@ -30,6 +31,7 @@ __all__ = [
     "RuleResult",
     "Signed",
     "SoftBinding",
+    "Thumbnails",
     "TimestampAuthority",
     "anchors_of",
     "check_conformance",

@@ -14,6 +14,7 @@ __all__ = [
     "active_only",
     "count_manifests",
     "find_content",
+    "label_of",
     "parts_of",
     "superboxes",
 ]
@@ -70,6 +71,14 @@ def active_manifest(store: bytes) -> str:
     """
     labels = [inner.label for outer in superboxes(store) for inner in superboxes(outer.content)]
     return labels[-1] if labels else ""
+
+
+def label_of(store: bytes) -> str:
+    """Return what a store's active manifest is called; what is no store has no name."""
+    try:
+        return active_manifest(store)
+    except MediaError:
+        return ""
 
 
 def active_only(store: bytes) -> bytes:

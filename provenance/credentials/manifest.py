@@ -13,6 +13,7 @@ from typing import Any
 from clearmark.core.assets import Asset, Origin
 from clearmark.core.errors import UsageError
 from clearmark.provenance._sources import IPTC_SOURCES, source_type_uri
+from clearmark.provenance.credentials.thumbnails import THUMBNAIL_TYPE, Thumbnails
 
 __all__ = [
     "LEDGER_ASSERTION",
@@ -56,7 +57,8 @@ class SoftBinding:
 class ManifestSpec:
     """All that one manifest states.
 
-    `parent` is the picture that was opened, with whatever manifest it carries; `inputs` went into the making.
+    `parent` is the picture that was opened, with whatever manifest it carries; `inputs` went into the making;
+    `placed` stand in it, as in a composition. `thumbnails` says which small pictures come along.
     `label_text` is the visible label that was drawn. `training_mining` maps entries such as
     `ai_generative_training` to `allowed`, `notAllowed` or `constrained` (CAWG Training and Data Mining 1.1).
     """
@@ -70,6 +72,8 @@ class ManifestSpec:
     title: str = ""
     parent: Asset | None = None
     inputs: tuple[Asset, ...] = ()
+    placed: tuple[Asset, ...] = ()
+    thumbnails: Thumbnails | None = None
     training_mining: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -90,11 +94,14 @@ class ManifestSpec:
         for number, asset in enumerate(self.inputs):
             name = f"input-{number}"
             found.append((asset, {"title": name, "relationship": "inputTo", "label": name}))
+        for number, asset in enumerate(self.placed):
+            name = f"placed-{number}"
+            found.append((asset, {"title": name, "relationship": "componentOf", "label": name}))
         return tuple(found)
 
-    def to_json(self) -> str:
-        """Return the definition that the C2PA library builds from."""
-        definition = {
+    def to_json(self, *, thumbnail: str = "") -> str:
+        """Return the definition that the C2PA library builds from; `thumbnail` names a resource of it."""
+        definition: dict[str, Any] = {
             "claim_generator_info": [
                 {"name": "clearmark", "version": _version(), "specVersion": SPEC_VERSION}
             ],
@@ -105,6 +112,8 @@ class ManifestSpec:
                 {"label": label, "created": True, "data": data} for label, data in self._assertions()
             ],
         }
+        if thumbnail:
+            definition["thumbnail"] = {"format": THUMBNAIL_TYPE, "identifier": thumbnail}
         return json.dumps(definition)
 
     def _assertions(self) -> list[tuple[str, dict[str, Any]]]:
@@ -133,6 +142,10 @@ class ManifestSpec:
         else:
             opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["parent"]}}
             actions = [opened, {"action": "c2pa.edited", **made}]
+        actions += [
+            {"action": "c2pa.placed", "parameters": {"ingredientIds": [f"placed-{number}"]}}
+            for number in range(len(self.placed))
+        ]
         if self.label_text:
             actions.append(
                 {

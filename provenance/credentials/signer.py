@@ -21,6 +21,7 @@ from clearmark.provenance.credentials.loopback import SigningServer
 from clearmark.provenance.credentials.manifest import ManifestSpec
 from clearmark.provenance.credentials.reader import UNREADABLE, CredentialReader, Credentials
 from clearmark.provenance.credentials.store import strip_store
+from clearmark.provenance.credentials.thumbnails import THUMBNAIL_TYPE, make_thumbnail
 from clearmark.provenance.credentials.trust import context, pem_blocks, settings
 
 __all__ = ["ManifestSigner", "Signed"]
@@ -160,9 +161,21 @@ class ManifestSigner:
         import c2pa
 
         out = io.BytesIO()
-        builder = c2pa.Builder(spec.to_json(), context=self._context(anchors))
+        small = make_thumbnail(data, spec.thumbnails) if spec.thumbnails else None
+        name = "thumbnail.jpg" if small else ""
+        builder = c2pa.Builder(spec.to_json(thumbnail=name), context=self._context(anchors))
+        if small:
+            builder.add_resource(name, io.BytesIO(small))
         for asset, definition in spec.ingredients:
             data_in, definition_in = _readable(asset, definition)
+            if (
+                spec.thumbnails
+                and spec.thumbnails.inputs
+                and (small := make_thumbnail(data_in, spec.thumbnails))
+            ):
+                name = f"{definition['label']}.jpg"
+                builder.add_resource(name, io.BytesIO(small))
+                definition_in = {**definition_in, "thumbnail": {"format": THUMBNAIL_TYPE, "identifier": name}}
             builder.add_ingredient(definition_in, asset.media_type, io.BytesIO(data_in))
         try:
             # With an identity, the library signs with what stands in the context's settings.
@@ -314,7 +327,7 @@ def _signing_context(made: dict[str, Any]) -> Any:
     return Signing()
 
 
-def _readable(asset: Asset, definition: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+def _readable(asset: Asset, definition: dict[str, str]) -> tuple[bytes, dict[str, Any]]:
     """Take in an ingredient whose manifest is too broken to be kept: without it, and saying so.
 
     The library would refuse such a picture, or forget in silence that it had a manifest.

@@ -22,6 +22,14 @@ def mark(
     source: Annotated[
         str, typer.Option("--source", help="created: a model made it; altered: made from another picture.")
     ] = "created",
+    parent: Annotated[
+        list[Path] | None,
+        typer.Option("--parent", help="Picture that they were made from; its credentials are carried over."),
+    ] = None,
+    placed: Annotated[
+        list[Path] | None,
+        typer.Option("--placed", help="Picture that stands in them, as in a composition; likewise."),
+    ] = None,
     actor: Annotated[str, typer.Option("--actor", help="Who asks; kept encrypted.")] = "anonymous",
     policy: PolicyOption = "default",
     home: HomeOption = None,
@@ -40,7 +48,9 @@ def mark(
     ):
         for path in files:
             try:
-                marked = studio.mark(path, source=source, actor=actor)
+                marked = studio.mark(
+                    path, source=source, actor=actor, parents=parent or (), placed=placed or ()
+                )
                 target = out_dir / f"{path.stem}{marked.asset.extension}"
                 if target.exists():
                     raise MediaError(f"{target} exists already", hint="choose another --out")
