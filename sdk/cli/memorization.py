@@ -162,27 +162,52 @@ def _lines(path: Path) -> list[str]:
 
 
 def _write(folder: Path, rows: list[PromptAudit], checker: CopyChecker | None) -> None:
-    """Write the pictures, a sheet of all prompts, and an evidence page for every copy."""
-    from clearmark.guardrails.memorization.evidence import evidence_page
-
+    """Write the pictures, a sheet of all prompts, copies beside their items, and a page for every copy."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         parts = []
         for number, row in enumerate(rows):
-            shown = []
-            for place, asset in enumerate(row.assets):
-                name = f"{number:05d}-{place}.png"
-                (folder / name).write_bytes(asset.data)
-                link = name
-                if checker is not None and row.checks[place].memorized:
-                    link = f"{number:05d}-{place}.html"
-                    page = evidence_page(asset.data, checker, row.checks[place], title=row.prompt)
-                    (folder / link).write_text(page, encoding="utf-8")
-                shown.append(f'<a href="{link}"><img src="{name}" alt=""></a>')
+            shown = [
+                _shown(folder, f"{number:05d}-{place}", row, place, checker)
+                for place in range(len(row.assets))
+            ]
             words = ", ".join(row.signs) or "nothing"
-            parts.append(f"<h2>{html.escape(row.prompt)}</h2><p>Signs: {words}</p><p>{''.join(shown)}</p>")
-        style = "body{font:16px/1.5 system-ui,sans-serif;margin:2rem}img{width:9rem;margin:.2rem}"
-        sheet = f'<!doctype html><meta charset="utf-8"><title>Audit</title><style>{style}</style>'
+            parts.append(
+                f"<h2>{html.escape(row.prompt)}</h2><p>Signs: {words}</p><div>{''.join(shown)}</div>"
+            )
+        sheet = f'<!doctype html><meta charset="utf-8"><title>Audit</title><style>{_STYLE}</style>'
         (folder / "index.html").write_text(sheet + "\n".join(parts), encoding="utf-8")
     except OSError as exc:
         raise UsageError(f"{folder}: {exc.strerror}", hint="choose a writable --out") from exc
+
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem}img{width:9rem;height:9rem;object-fit:contain}"
+    "figure{display:inline-block;margin:.3rem;padding:.3rem;border:1px solid #ccc;vertical-align:top}"
+    "figcaption{font-size:.75rem;max-width:19rem;overflow-wrap:anywhere}"
+)
+
+
+def _shown(folder: Path, name: str, row: PromptAudit, place: int, checker: CopyChecker | None) -> str:
+    """Write one picture of a prompt; return how the sheet shows it: a copy beside the item it is of."""
+    from clearmark.guardrails.memorization.evidence import evidence_page
+
+    asset = row.assets[place]
+    (folder / f"{name}.png").write_bytes(asset.data)
+    if checker is None or not row.checks[place].memorized:
+        return f'<figure><img src="{name}.png" alt=""></figure>'
+    check = row.checks[place]
+    match = check.matches[0]
+    page = evidence_page(asset.data, checker, check, title=row.prompt)
+    (folder / f"{name}.html").write_text(page, encoding="utf-8")
+    item = checker.index.picture(match.item.id)
+    beside = ""
+    if item:
+        (folder / f"{name}-item").write_bytes(item)
+        beside = f'<img src="{name}-item" alt="">'
+    rights = match.item.licence or "no licence"
+    said = html.escape(f"{match.kind}, {match.score:.3f}: {match.item.key} ({rights})")
+    return (
+        f'<figure><a href="{name}.html"><img src="{name}.png" alt="">{beside}</a>'
+        f"<figcaption>{said}</figcaption></figure>"
+    )
