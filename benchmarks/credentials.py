@@ -1,13 +1,15 @@
 """What Content Credentials cost, and whether tampering is found: `clearmark bench c2pa`.
 
-Every format is signed and read at every size, then tampered with in every way: content changed, statements
-changed, bytes appended, the end cut off, the manifest of another file put in. A tampered file counts as found
-when it reads as invalid; a file that lost its manifest must read as absent, never as signed.
+Every format is signed and read at every size, then tampered with in every way: a bit of the content, of a
+statement, of the claim, of the signature and of the certificate changed, bytes appended, the end cut off, the
+manifest of another file put in. Whoever tampers mends what anybody can mend, as the checksum of a chunk. A
+tampered file counts as found when it reads as invalid.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
 import io
 import json
 import platform
@@ -15,6 +17,7 @@ import statistics
 import sys
 import time
 import wave
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,6 +30,7 @@ from clearmark.provenance.credentials import (
     ManifestSpec,
     make_development_ca,
 )
+from clearmark.provenance.credentials.jumbf import active_manifest, find_content
 
 __all__ = ["FORMATS", "TAMPERS", "main", "measure", "sample", "tampered"]
 
@@ -42,7 +46,16 @@ _PICTURES = {
 }
 _VIDEOS = {"video/mp4": ".mp4", "video/quicktime": ".mov"}
 FORMATS = (*_PICTURES, "image/svg+xml", *_VIDEOS, "audio/wav", "audio/mpeg")
-TAMPERS = ("content", "statement", "appended", "cut off", "other's manifest")
+TAMPERS = (
+    "content",
+    "statement",
+    "claim",
+    "signature",
+    "certificate",
+    "appended",
+    "cut off",
+    "other's manifest",
+)
 
 
 def sample(media_type: str, side: int, seed: int = 1) -> bytes:
@@ -98,15 +111,14 @@ def tampered(how: str, signed: bytes, store: bytes, other: bytes) -> bytes | Non
         return signed + b"\x00tampered" * 4
     if how == "cut off":
         return signed[:-9]
-    changed = signed
-    if how == "statement":
-        changed = signed.replace(MARK_ID.encode(), MARK_ID[::-1].encode())
-    elif how == "content" and at < 0:  # a manifest in base64, in a file of text
+    if how == "content" and at < 0:  # a manifest in base64, in a file of text, or in blocks
         changed = signed.replace(b'height="3"', b'height="4"', 1)
+        changed = changed if changed != signed else _touched(signed, 0, 0)
     elif how == "content":
         changed = _touched(signed, at, at + len(store))
-    elif len(other) == len(store):
-        changed = signed.replace(store, other)
+    else:
+        held = other if how == "other's manifest" else _changed(how, store)
+        changed = _with_store(signed, store, held) if len(held) == len(store) else signed
     return None if changed == signed else changed
 
 
@@ -114,6 +126,39 @@ def _touched(signed: bytes, start: int, end: int) -> bytes:
     """Change a bit in the middle of the longer of what stands before and after the manifest: the content."""
     place = start // 2 if start > len(signed) - end else (end + len(signed)) // 2
     return signed[:place] + bytes([signed[place] ^ 1]) + signed[place + 1 :]
+
+
+def _changed(how: str, store: bytes) -> bytes:
+    """Return a manifest store with one bit of one of its parts changed, or a name in it turned around."""
+    if how == "statement":
+        return store.replace(MARK_ID.encode(), MARK_ID[::-1].encode())
+    label = active_manifest(store)
+    name = "c2pa.claim.v2" if how == "claim" else "c2pa.signature"
+    part = find_content(store, label, name) or b""
+    # The signature is the envelope's last value; the certificate stands in its protected header.
+    at = {"claim": part.find(b"clearmark"), "signature": len(part) - 20, "certificate": len(part) // 8}[how]
+    start = store.index(part) + at
+    return store[:start] + bytes([store[start] ^ 1]) + store[start + 1 :]
+
+
+def _with_store(signed: bytes, store: bytes, held: bytes) -> bytes:
+    """Return the file with another manifest store of the same length in its place."""
+    if signed[:6] in {b"GIF87a", b"GIF89a"}:
+        return signed.replace(_gif_blocks(store), _gif_blocks(held))
+    for one, new in ((store, held), (base64.b64encode(store), base64.b64encode(held))):
+        at = signed.find(one)
+        if at >= 0:
+            changed = signed[:at] + new + signed[at + len(one) :]
+            if signed.startswith(b"\x89PNG"):
+                check = zlib.crc32(b"caBX" + new).to_bytes(4, "big")
+                changed = changed[: at + len(new)] + check + changed[at + len(new) + 4 :]
+            return changed
+    return signed
+
+
+def _gif_blocks(data: bytes) -> bytes:
+    pieces = [data[at : at + 255] for at in range(0, len(data), 255)]
+    return b"".join(bytes([len(piece)]) + piece for piece in pieces)
 
 
 def measure(*, sides: Sequence[int] = (512, 2048), rounds: int = 5) -> dict[str, Any]:
