@@ -6,6 +6,7 @@ import asyncio
 import io
 import sys
 import threading
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -60,10 +61,9 @@ def marked(clearmark, tmp_path):
     return done.json
 
 
-@pytest.fixture
-def server(clearmark, marked):
+@contextmanager
+def serving(home):
     """The operator's service, over the manifests that marking has kept."""
-    home = Home(clearmark.home)
     with ManifestRepository(home.manifests) as repository:
         handler = type("Handler", (Bridge,), {"app": ResolutionApp(repository, keys=(home.watermark_key,))})
         http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -73,6 +73,12 @@ def server(clearmark, marked):
         http.shutdown()
         http.server_close()
         thread.join()
+
+
+@pytest.fixture
+def server(clearmark, marked):
+    with serving(Home(clearmark.home)) as address:
+        yield address
 
 
 @pytest.fixture
@@ -98,6 +104,57 @@ def test_the_manifest_comes_back_and_the_change_is_named(clearmark, marked, serv
     assert read.json["recovered"]["unchanged"] is False
     assert "Recovered from the watermark" in read.json["conclusion"]
     assert "changed since" in read.json["conclusion"]
+
+
+def copy_of(path, box, target):
+    """Strip, crop to three quarters of each side, halve, JPEG 50."""
+    picture = Image.open(path).convert("RGB")
+    width, height = picture.size
+    left, top = round(width * box[0]), round(height * box[1])
+    part = picture.crop((left, top, left + width * 3 // 4, top + height * 3 // 4))
+    half = part.resize((part.width // 2, part.height // 2), Image.Resampling.LANCZOS)
+    half.save(target, "JPEG", quality=50)
+    return target
+
+
+PICTURES = {
+    # name: height, width, seed, where the crop begins
+    "square.png": (512, 512, 11, (0.0, 0.0)),
+    "wide.png": (576, 1024, 12, (0.25, 0.25)),
+    "tall.jpg": (960, 720, 13, (0.125, 0.25)),
+    "large.webp": (1200, 1600, 14, (0.2, 0.05)),
+    "odd.png": (601, 787, 15, (0.1, 0.15)),
+}
+
+
+def test_several_pictures_of_several_sizes_come_back(clearmark, tmp_path):
+    """Marked together, copied each in its own way, verified together by a machine that has the key alone."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "copies").mkdir()
+    for name, (height, width, seed, _) in PICTURES.items():
+        Image.fromarray(scene(height, width, seed=seed)).save(tmp_path / "in" / name, quality=95)
+    done = clearmark("mark", tmp_path / "in", "--out", tmp_path / "marked", "--json", limit=600)
+    assert done.code == 0, done.err
+    ids = {}
+    for row in done.lines:
+        name = Path(row["path"]).name
+        copy_of(row["out"], PICTURES[name][3], tmp_path / "copies" / f"{Path(name).stem}.jpg")
+        ids[Path(name).stem] = row["mark"]["id"]
+    assert len(ids) == len(PICTURES)
+    home = Home(clearmark.home)
+    with serving(home) as address:
+        kept = home.manifests.rename(tmp_path / "moved.db")
+        read = clearmark("verify", tmp_path / "copies", "--resolver", address, "--json", limit=600)
+        kept.rename(home.manifests)
+    assert len(read.lines) == len(PICTURES), read.out
+    for row in read.lines:
+        recovered = row["recovered"]
+        assert recovered, row["path"]
+        assert (recovered["via"], recovered["signer_state"]) == ("watermark", "trusted"), row["path"]
+        assert recovered["mark_id"] == ids[Path(row["path"]).stem]
+        assert recovered["unchanged"] is False
+        assert "the pixels or the file were changed since" in row["conclusion"]
+        assert row["ledger"]["inclusion"] == "verified"
 
 
 def test_a_stranger_without_the_key_sends_the_picture(clearmark, marked, server, copy, tmp_path):
