@@ -2,9 +2,9 @@
 
 The claim is signed by the tool that made the manifest. An identity assertion inside it is signed by somebody
 else, a publisher or a creator, with a certificate of their own, over the hashes of the statements that they
-stand behind and of the picture itself. It is checked here from the bytes: what the C2PA library says about it
-is only ever taken as a reason for less trust, never for more. An assertion that does not hold says something
-about that person; it does not break the manifest that it stands in.
+stand behind and of the picture itself. It is checked here, from the bytes that were signed, and nothing is
+looked up for it. An assertion that does not hold says something about that person; it does not break the
+manifest that it stands in.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ class CredentialReader:
     def _with_identities(
         self, credentials: Credentials, report: dict[str, Any], stores: tuple[bytes, ...]
     ) -> Credentials:
-        """Say who else signed for it; nothing that the library finds fault with is called good."""
+        """Say who else signed for it."""
         if not any(name.split("__")[0] == IDENTITY_ASSERTION for name in credentials.assertions):
             return credentials
         codes = {check.code for check in credentials.validation if check.passed}
@@ -234,10 +234,6 @@ class CredentialReader:
                 found += read_identities(
                     store, report["active_manifest"], anchors=self._identity_anchors, at=_moment(stamped)
                 )
-        rows = (report.get("validation_results", {}).get("activeManifest") or {}).get("failure") or []
-        faults = {row.get("code", "") for row in rows} - {"cawg.x509.credential.untrusted"}
-        if any(code.startswith(("cawg.identity.", "cawg.x509.")) for code in faults):
-            found = [_doubted(one) for one in found]
         return replace(credentials, identities=tuple(found))
 
 
@@ -271,15 +267,6 @@ def _moment(stamped: str) -> datetime | None:
         moment = datetime.fromisoformat(stamped) if stamped else None
         return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
     return None
-
-
-def _doubted(identity: Identity) -> Identity:
-    """An assertion that was found good here, in a manifest where the library found one that is not."""
-    if identity.state in {"invalid", "unknown"}:
-        return identity
-    words = "the C2PA library finds fault with a statement of who stands behind it"
-    check = Check(code="cawg.identity.assertion.mismatch", explanation=words, passed=False)
-    return replace(identity, state="invalid", checks=(check, *identity.checks))
 
 
 def _refused(credentials: Credentials) -> Credentials:
@@ -329,7 +316,7 @@ def _parse(report: dict[str, Any]) -> Credentials:
     actions = tuple(_actions(data))
     signature = manifest.get("signature_info") or {}
     return Credentials(
-        state=_state(_word(report, results), checks),
+        state=_state(report.get("validation_state", ""), checks),
         signer=_text(signature.get("common_name") or signature.get("issuer") or ""),
         issuer=_text(signature.get("issuer") or ""),
         algorithm=_text(signature.get("alg") or ""),
@@ -355,14 +342,6 @@ def _not_trusted(checks: tuple[Check, ...]) -> tuple[Check, ...]:
     return (Check(code=_UNTRUSTED, explanation=explain(_UNTRUSTED), passed=False), *kept)
 
 
-def _word(report: Mapping[str, Any], results: Mapping[str, Any]) -> str:
-    """Return the library's one word, as it would be without identity assertions: those are judged apart."""
-    said = str(report.get("validation_state", ""))
-    rows = (results.get("activeManifest") or {}).get("failure") or []
-    alone = bool(rows) and all(str(row.get("code", "")).startswith("cawg.") for row in rows)
-    return "Trusted" if said == "Valid" and alone else said
-
-
 def _state(word: str, checks: tuple[Check, ...]) -> str:
     """Judge by the failures, and never call better what the library calls worse."""
     failed = {check.code for check in checks if check.passed is False}
@@ -379,12 +358,7 @@ def _checks(results: Mapping[str, Any]) -> Iterator[Check]:
     groups += [delta.get("validationDeltas") or {} for delta in results.get("ingredientDeltas") or []]
     for name, passed in _GROUPS:
         rows = [row for group in groups for row in group.get(name) or []][:_MAX_ITEMS]
-        # Who else signed for it is another question: it is judged apart, and breaks no manifest.
-        pairs = [
-            (row.get("code", ""), row.get("explanation") or "")
-            for row in rows
-            if not str(row.get("code", "")).startswith("cawg.")
-        ]
+        pairs = [(row.get("code", ""), row.get("explanation") or "") for row in rows]
         for code, words in dict.fromkeys((code, explain(code, said)) for code, said in pairs):
             yield Check(code=_text(code), explanation=_text(words), passed=passed)
 

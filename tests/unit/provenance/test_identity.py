@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import c2pa
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -38,7 +41,7 @@ from clearmark.provenance.credentials.development import (
 )
 from clearmark.provenance.credentials.identity import read_identities
 from clearmark.provenance.credentials.jumbf import active_manifest, parts_of, superboxes
-from clearmark.provenance.credentials.trust import certificates_of
+from clearmark.provenance.credentials.trust import certificates_of, context
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -548,6 +551,43 @@ def test_the_wrong_signer_is_named_as_unvouched(development, encoded, people):
         made.data, "image/png"
     )
     assert (found.state, only(found).state, only(found).name) == ("trusted", "valid", "Photo desk")
+
+
+def map_of(pairs):
+    """Return the CBOR form of a map of text to what is already CBOR."""
+    return bytes([0xA0 | len(pairs)]) + b"".join(encode(key) + value for key, value in pairs.items())
+
+
+def test_no_host_is_looked_up_because_a_file_names_it(signed, encoded):
+    """An aggregator of identity claims is named by an address: it is not asked, and not believed."""
+    content = TestTampering().content(signed)
+    kinds = (encode("cawg.x509.cose"), encode("cawg.identity_claims_aggregation"))
+    payload = members(content)["signer_payload"].replace(*kinds)
+    credential = {
+        "issuer": "did:web:whoever-made-the-file.example",
+        "type": ["VerifiableCredential", "IdentityClaimsAggregationCredential"],
+        "credentialSubject": {"verifiedIdentities": [], "c2paAsset": {}},
+    }
+    envelope = [
+        b"\xa2\x01\x27\x03" + encode("application/vc"),
+        b"",
+        json.dumps(credential).encode(),
+        bytes(64),
+    ]
+    sign1 = b"\xd2\x84" + encode(envelope[0]) + b"\xa0" + encode(envelope[2]) + encode(envelope[3])
+
+    def changed(data):
+        parts = {"signer_payload": payload, "signature": encode(sign1)}
+        room = len(data) - len(map_of({**parts, "pad1": encode(bytes(300))}))
+        return map_of({**parts, "pad1": encode(bytes(300 + room))})
+
+    store = rebuilt(signed.mark.store, changed)
+    file = io.BytesIO(signed.data)
+    with c2pa.Reader("image/png", file, manifest_data=store, context=context(None)) as reader:
+        assert "cawg.ica" not in reader.json()
+    (found,) = read_identities(store, active_manifest(store))
+    assert (found.state, found.kind) == ("unknown", "cawg.identity_claims_aggregation")
+    assert CredentialReader().read(signed.data, "image/png", store=store).identities[0].state == "unknown"
 
 
 @settings(max_examples=300, deadline=None)
