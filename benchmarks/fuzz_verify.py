@@ -2,8 +2,8 @@
 
     clearmark bench fuzz_verify --count 10000
 
-Signed files of every format, some with a parent's manifest inside, are cut, doubled, overwritten and
-exchanged in part, and each result is verified with all layers and put into words, in a process that may die.
+Signed files of every format, some with a parent's manifest, small pictures and an identity assertion inside,
+are cut, doubled, overwritten and exchanged in part, and each result is verified with all layers and put into words, in a process that may die.
 It fails when anything is raised, when the process dies, when one file takes longer than `--seconds`, when
 memory grows over `--mib`, or when a damaged file is said to be signed by somebody else.
 
@@ -30,7 +30,7 @@ from clearmark.benchmarks.credentials import FORMATS, MARK_ID, sample
 from clearmark.core.assets import Asset
 from clearmark.core.errors import Error, UsageError
 from clearmark.provenance import ManifestSigner, make_development_ca
-from clearmark.provenance.credentials import ManifestSpec
+from clearmark.provenance.credentials import IdentitySigner, ManifestSpec, Thumbnails
 
 __all__ = ["fuzz", "main"]
 
@@ -102,8 +102,18 @@ def _prepare(state: Path, seed: int, side: int) -> None:
         kind: signer.sign(data, kind, ManifestSpec(mark_id=MARK_ID)).data for kind, data in plain.items()
     }
     parent = Asset(data=signed["image/jpeg"], media_type="image/jpeg", width=side, height=side)
-    spec = ManifestSpec(mark_id=MARK_ID, source="altered", parent=parent)
-    derived = [signer.sign(plain[kind], kind, spec).data for kind in _WITH_PARENT]
+    people = make_development_ca(organization="somebody")
+    named = ManifestSigner.from_pem(
+        ca.chain_pem, ca.key_pem, identity=IdentitySigner.from_pem(people.chain_pem, people.key_pem)
+    )
+    spec = ManifestSpec(
+        mark_id=MARK_ID,
+        source="altered",
+        parent=parent,
+        placed=(parent,),
+        thumbnails=Thumbnails(side=64, inputs=True),
+    )
+    derived = [named.sign(plain[kind], kind, spec).data for kind in _WITH_PARENT]
     for number, data in enumerate([*signed.values(), *derived]):
         (state / f"source-{number:02}.bin").write_bytes(data)
     (state / ANCHORS).write_bytes(ca.root_pem)
