@@ -60,7 +60,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Normalised:
-    """The words of a prompt in order, and every change.
+    """The words of a prompt in order, and every change; the last `unseen` of them are written out of sight.
 
     `dense` is what is written without spaces, apart from the rest; `places` are its positions.
     """
@@ -69,6 +69,7 @@ class Normalised:
     changes: tuple[Change, ...]
     dense: str = ""
     places: tuple[int, ...] = ()
+    unseen: int = 0
 
     @property
     def text(self) -> str:
@@ -98,12 +99,14 @@ def normalise(text: str, vocabulary: Vocabulary) -> Normalised:
         for word in words
     ]
     words = _join_split(words, vocabulary, changes)
-    words.extend(_hidden(folded, changes))
+    hidden = list(_hidden(folded, changes))
+    words.extend(hidden)
     return Normalised(
         tuple(words),
         tuple(changes),
         "".join([plain[at] for at in dense]),
         tuple([origin[at] for at in dense]),
+        len(hidden),
     )
 
 

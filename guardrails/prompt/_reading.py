@@ -30,7 +30,8 @@ class Located:
 class Reading:
     """What two prompts say. `terms` are asked for; `avoided` are named only to be kept out.
 
-    `dense` counts the letters that are asked for in scripts without spaces.
+    `dense` counts the letters that are asked for in scripts without spaces. `unseen` are those of the words
+    that stand where nobody sees them (tag characters, Base64): they are read on their own as well.
     """
 
     words: tuple[Word, ...]
@@ -39,6 +40,7 @@ class Reading:
     changes: tuple[Change, ...]
     age: Age
     dense: int = 0
+    unseen: tuple[Word, ...] = ()
 
     @property
     def text(self) -> str:
@@ -53,6 +55,7 @@ def read(prompt: str, negative_prompt: str = "") -> Reading:
     wanted: list[Located] = []
     avoided: list[Located] = []
     changes: list[Change] = []
+    unseen: list[Word] = []
     dense = 0
     for part in _parts(prompt, negative_prompt):
         text = normalise(part.text, vocabulary)
@@ -68,13 +71,14 @@ def read(prompt: str, negative_prompt: str = "") -> Reading:
             continue
         dense += sum(char.isalpha() for char in text.dense)
         wanted.extend(Located(hit, part.field) for hit in found if hit.term.group != "avoided")
-        moved = (Word(word.text, word.start + shift, word.end + shift) for word in text.words)
-        words.extend(moved if shift else text.words)
+        moved = [Word(word.text, word.start + shift, word.end + shift) for word in text.words]
+        words.extend(moved)
+        unseen.extend(moved if isinstance(part, _Decoded) else moved[len(moved) - text.unseen :])
         changes.extend(
             Change(change.kind, change.start + shift, change.end + shift) for change in text.changes
         )
     age = youngest((term.hit for term in wanted), words)
-    return Reading(tuple(words), tuple(wanted), tuple(avoided), tuple(changes), age, dense)
+    return Reading(tuple(words), tuple(wanted), tuple(avoided), tuple(changes), age, dense, tuple(unseen))
 
 
 @dataclass(frozen=True)

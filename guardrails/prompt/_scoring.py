@@ -170,19 +170,30 @@ def scores(readings: Sequence[Reading], *, sentences: bool) -> list[dict[str, fl
         return []
     table = calibration()
     texts = [[word.text for word in reading.words] for reading in readings]
+    # What stands out of sight is read on its own as well: what is seen beside it may be anything.
+    owner = [at for at, reading in enumerate(readings) if 0 < len(reading.unseen) < len(reading.words)]
+    texts.extend([word.text for word in readings[at].unseen] for at in owner)
     model = word_model()
-    words = np.array([model.scores(text)[1] for text in texts])
+    words = _joined(np.array([model.scores(text)[1] for text in texts]), owner, len(readings))
     meant = None
     if sentences:
         from clearmark.guardrails.prompt._sentences import sentence_model
 
-        meant = sentence_model().peaks(texts)
+        meant = _joined(sentence_model().peaks(texts), owner, len(readings))
     stack = table.stacks["sentences" if sentences else "words"]
     margins = stack.margins(*features(told([reading.terms for reading in readings]), words, meant))
     return [
         _scored(reading, {name: float(margin[at]) for name, margin in margins.items()}, table)
         for at, reading in enumerate(readings)
     ]
+
+
+def _joined(scores: NDArray[np.floating], owner: Sequence[int], count: int) -> NDArray[np.floating]:
+    """Return the first `count` rows, each with the higher of its own and of later ones that it owns."""
+    import numpy as np
+
+    np.maximum.at(scores, np.array(owner, dtype=np.intp), scores[count:])
+    return scores[:count]
 
 
 def _scored(reading: Reading, margins: Mapping[str, float], table: Calibration) -> dict[str, float]:
