@@ -3,9 +3,9 @@
     clearmark bench fuzz_verify --count 10000
 
 Signed files of every format, some with a parent's manifest, small pictures and an identity assertion inside,
-are cut, doubled, overwritten and exchanged in part, and each result is verified with all layers and put into words, in a process that may die.
-It fails when anything is raised, when the process dies, when one file takes longer than `--seconds`, when
-memory grows over `--mib`, or when a damaged file is said to be signed by somebody else.
+are cut, doubled, overwritten and exchanged in part, and each result is verified with all layers and put into
+words, in a process that may die. It fails when anything is raised, when the process dies, when one file takes
+longer than `--seconds`, when memory grows over `--mib`, or when a damaged file passes for another signer's.
 
 Time is taken by the clock and of the processor. A file that took too long by the clock is verified again,
 alone: a machine that was busy or asleep is no fault of the file. With `--state FOLDER` a run that was cut off
