@@ -46,7 +46,7 @@ SCHEMA_VERSION = 1
 VERSION = "1"
 _INDEX, _MANIFEST, _GUIDANCE = "index", "manifest.json", "guidance.json"
 _AT_ONCE = 256
-_SIDE, _QUALITY = 160, 40
+_SIDE, _QUALITY = 160, 30
 """Of the small pictures, in which geometry finds key points when it looks. The points themselves, twenty
 times as large, are left out, which keeps the whole below 8 MB."""
 

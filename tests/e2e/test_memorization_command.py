@@ -29,7 +29,8 @@ def test_calibrate_then_audit(clearmark, tmp_path):
     *rows, summary = map(json.loads, seen.out.splitlines())
     assert [row["prompt"] for row in rows] == ["a red apple", "a green tree"]
     assert all(row["guidance"]["magnitude"] > 0 and not row["extracted"] for row in rows)
-    assert (summary["prompts"], summary["pictures"], summary["extracted_prompts"]) == (2, 4, None)
+    # The index of what the reference model was trained on ships with it, and is asked without being named.
+    assert (summary["prompts"], summary["pictures"], summary["extracted_prompts"]["count"]) == (2, 4, 0)
     assert len(list(out.glob("*.png"))) == 4
 
 
@@ -59,6 +60,7 @@ def test_copies_of_the_index_are_proof(clearmark, tmp_path):
     assert summary["extracted_prompts"]["count"] == 1
     assert 0 < summary["extracted_prompts"]["low"] < 1.0 == summary["extracted_prompts"]["high"]
     assert len(list(sheet.glob("00000-*.html"))) == 3
+    assert (sheet / "index.html").read_text().count("-item") == 3
 
 
 def test_prompts_that_are_none(clearmark, tmp_path):
