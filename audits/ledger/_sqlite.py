@@ -13,7 +13,7 @@ import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
 __all__ = ["SqliteStore"]
 
 _COLUMNS = tuple(column.name for column in EVENT.columns if column.name != "pruned")
-_INSERT = f"INSERT INTO event ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' for _ in _COLUMNS)})"  # noqa: S608
+_ROW = f"({', '.join('?' for _ in _COLUMNS)})"
+_AT_ONCE = 64
+"""Rows of one statement: sqlite3 lets other threads in at each step, and turns cost more than a row."""
 # SQLITE_ERROR is what a missing table or column gives: our statements are right for the schema that we made.
 _DAMAGED = {"SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_ERROR", "SQLITE_MISMATCH"}
 _WORDS = {
@@ -181,7 +183,13 @@ class SqliteStore(Store):
 
     def insert_events(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows of the event table, without building each statement anew."""
-        conn.exec_driver_sql(_INSERT, list(rows))
+        whole = len(rows) // _AT_ONCE * _AT_ONCE
+        if whole:
+            groups = (rows[at : at + _AT_ONCE] for at in range(0, whole, _AT_ONCE))
+            values = [tuple(chain.from_iterable(group)) for group in groups]
+            conn.exec_driver_sql(_insert(_AT_ONCE), values if len(values) > 1 else values[0])
+        if len(rows) > whole:
+            conn.exec_driver_sql(_insert(1), list(rows[whole:]))
 
     def footprint(self, conn: Connection) -> int:  # noqa: ARG002
         """Return the size of the file."""
@@ -210,6 +218,11 @@ class SqliteStore(Store):
         finally:
             raw.close()
         return not busy
+
+
+@functools.cache
+def _insert(rows: int) -> str:
+    return f"INSERT INTO event ({', '.join(_COLUMNS)}) VALUES {', '.join([_ROW] * rows)}"  # noqa: S608
 
 
 def _touch(path: Path, create: bool) -> bool:

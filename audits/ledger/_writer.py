@@ -71,6 +71,7 @@ class _Job:
         "done",
         "entries",
         "error",
+        "ident",
         "leads",
         "relay",
         "result",
@@ -81,6 +82,7 @@ class _Job:
 
     def __init__(self, entries: list[Entry]) -> None:
         self.entries = entries
+        self.ident = threading.get_ident()
         self.weight = sum(map(Entry.weight, entries))
         self.relay: deque[_Job] = deque()
         self.woken = False
@@ -117,7 +119,7 @@ class Writer:
         self._led = False
         self._behind = False
         self._waiting = 0
-        self._last = 1
+        self._last: tuple[set[int], set[int]] = (set(), set())
         self._gate = threading.Lock()  # guards the queue and the lead, for moments only
         self._room = threading.Condition(self._gate)
         self._lock = threading.Lock()  # held through a transaction
@@ -181,10 +183,15 @@ class Writer:
                     return
 
     def _gather(self) -> None:
-        """Give those time to come back who were in the last group, so that they share a commit again."""
+        """Give those time to come back who were in the last two groups, so that all share one commit.
+
+        Otherwise they fall into two halves, one of which prepares its events while the other is written:
+        twice as many commits, and both in each other's way.
+        """
         end = time.monotonic() + GATHER_S
         here, idle = len(self._queue), 0
-        while here < self._last * 3 // 4 and idle < 6 and time.monotonic() < end:
+        expected = len(self._last[0] | self._last[1]) * 7 // 8
+        while here < expected and idle < 6 and time.monotonic() < end:
             time.sleep(GATHER_S / 20)
             idle = idle + 1 if len(self._queue) == here else 0
             here = len(self._queue)
@@ -313,7 +320,7 @@ class Writer:
             while self._queue and total + len(self._queue[0].entries) <= MAX_GROUP:
                 jobs.append(self._queue.popleft())
                 total += len(jobs[-1].entries)
-            self._last = len(jobs)
+            self._last = (self._last[1], {job.ident for job in jobs})
             self._waiting -= sum(job.weight for job in jobs)
             self._room.notify_all()
         return jobs
