@@ -59,7 +59,8 @@ class Checker:
     ) -> Checker:
         """Load a policy file or shipped profile, with the default guards unless others are given.
 
-        With the state folder `home`, the default guards know the enrolled people and the known pictures there.
+        With the state folder `home`, the default guards know the enrolled people and known pictures there,
+        and prompts are compared with the concepts of its `concepts.yaml`, where there is one.
         With `training_index`, pictures are also compared with what the model was trained on; with `guidance`
         (the calibrations of `clearmark memorization calibrate`) what the sampler showed is judged as well.
         """
@@ -69,6 +70,10 @@ class Checker:
         loaded = policy if isinstance(policy, Policy) else Policy.load(policy)
         if guards is None:
             guards = default_guards(home)
+            if home is not None and (home / "concepts.yaml").exists():
+                from clearmark.guardrails.adapters import ConceptGuard
+
+                guards = (*guards, ConceptGuard(home / "concepts.yaml"))
             if training_index is not None:
                 from clearmark.guardrails.memorization import MemorizationGuard
 

@@ -1,6 +1,7 @@
 """Guards of others behind our protocol: moderation services over HTTP, and models that you have downloaded.
 
-None of them runs by default. A service sees what it is asked about: prompts and pictures leave the house.
+`ConceptGuard` is ours, over a list that you write. None of them runs by default. A service sees what it is
+asked about: prompts and pictures leave the house.
 
     from clearmark.guardrails.adapters import Checkpoint, LlamaGuard, OpenAIModeration
 
@@ -10,6 +11,7 @@ None of them runs by default. A service sees what it is asked about: prompts and
 
 from clearmark.guardrails.adapters._azure import AzureContentSafety, AzureImageContentSafety
 from clearmark.guardrails.adapters._checkpoint import Checkpoint
+from clearmark.guardrails.adapters._concepts import ConceptGuard, PromptConcept
 from clearmark.guardrails.adapters._judges import LlamaGuard, LlavaGuard, ShieldGemma
 from clearmark.guardrails.adapters._openai import OpenAIImageModeration, OpenAIModeration
 from clearmark.guardrails.adapters._zero_shot import Concept, ZeroShotGuard
@@ -19,10 +21,12 @@ __all__ = [
     "AzureImageContentSafety",
     "Checkpoint",
     "Concept",
+    "ConceptGuard",
     "LlamaGuard",
     "LlavaGuard",
     "OpenAIImageModeration",
     "OpenAIModeration",
+    "PromptConcept",
     "ShieldGemma",
     "ZeroShotGuard",
 ]
