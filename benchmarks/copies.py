@@ -11,10 +11,10 @@ run.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -45,6 +45,7 @@ from clearmark.guardrails.memorization.descriptor import Descriptor
 __all__ = ["main", "measure"]
 
 _SHARED = "key points"
+_AT_ONCE = 64
 _SHARE = 0.38
 """Of the pool that is indexed; the rest are the ones that never are."""
 
@@ -299,22 +300,30 @@ def _index(data: Path, indexed: Sequence[Picture], drawn: Sequence[Any], descrip
     folder = data / "index" / state.hexdigest()[:16]
     if (folder / "catalogue.db").exists():
         return Index(folder)
-    entries = []
+    draft = folder.with_suffix(".part")
+    draft.mkdir(parents=True, exist_ok=True)
+    with (draft / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other shards wait for it
+        if (folder / "catalogue.db").exists():
+            return Index(folder)
+        begun = (draft / "catalogue.db").exists()
+        with Index(draft) if begun else Index.create(draft, descriptor=descriptor.ref) as index:
+            rest = [(item, read) for item, read in _items(indexed, drawn) if item.key not in index]
+            for first in range(0, len(rest), _AT_ONCE):  # a build that was stopped goes on
+                some = rest[first : first + _AT_ONCE]
+                index.add(entry_of(read(), item, descriptor=descriptor) for item, read in some)
+            index.compact()
+        draft.rename(folder)
+    return Index(folder)
+
+
+def _items(indexed: Sequence[Picture], drawn: Sequence[Any]) -> Iterator[tuple[Item, Callable[[], bytes]]]:
+    """Return what is indexed, and how to read it."""
     for picture in indexed:
-        item = Item(key=picture.path.stem, sha256="", source=picture.package)
-        entries.append(entry_of(picture.path.read_bytes(), item, descriptor=descriptor))
+        yield Item(key=picture.path.stem, sha256="", source=picture.package), picture.path.read_bytes
     for number, (kind, pixels, _) in enumerate(drawn):
         if float(pixels.std()) >= 1:
-            item = Item(key=f"{kind}-{number}", sha256="", source="drawn")
-            entries.append(entry_of(encode(pixels), item, descriptor=descriptor))
-    draft = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    with Index.create(draft, descriptor=descriptor.ref) as index:
-        index.add(entries)
-    try:
-        draft.rename(folder)
-    except OSError:  # another shard was faster
-        shutil.rmtree(draft)
-    return Index(folder)
+            yield Item(key=f"{kind}-{number}", sha256="", source="drawn"), partial(encode, pixels)
 
 
 def _say(text: str) -> None:
