@@ -22,18 +22,23 @@ _PATIENCE_S = 60.0
 
 
 class SigningServer:
-    """Serves signing functions on 127.0.0.1. Started where it is first needed, and anew after a fork."""
+    """Serves signing functions on 127.0.0.1. Started where it is first needed, and anew after a fork.
+
+    The library's way of asking addresses does not outlive a fork once it was used: `forked` tells of it.
+    """
 
     def __init__(self, functions: dict[str, Callable[[bytes], bytes]]) -> None:
         self._functions = {secrets.token_urlsafe(24): (name, sign) for name, sign in functions.items()}
         self._lock = threading.Lock()
         self._server: tuple[int, ThreadingHTTPServer] | None = None
         self._faults: deque[Exception] = deque(maxlen=16)
+        self.forked = False
 
     def urls(self) -> dict[str, str]:
         """Return the address of each function."""
         with self._lock:
             if self._server is None or self._server[0] != os.getpid():
+                self.forked = self._server is not None
                 self._server = (os.getpid(), self._started())
             port = self._server[1].server_port
         return {name: f"http://127.0.0.1:{port}/{token}" for token, (name, _) in self._functions.items()}

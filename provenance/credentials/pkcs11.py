@@ -10,15 +10,23 @@ from typing import Any
 
 from clearmark.core.errors import KeyUnavailable
 from clearmark.core.optional import import_optional
+from clearmark.provenance.credentials.identity_signer import PUBLISHER, IdentitySigner
 from clearmark.provenance.credentials.signer import ManifestSigner
 
-__all__ = ["TokenKey", "signer_from_token"]
+__all__ = ["TokenKey", "identity_from_token", "signer_from_token"]
 
 _DIGESTS = {"ES256": hashlib.sha256, "ES384": hashlib.sha384, "ES512": hashlib.sha512}
 
 
 def signer_from_token(
-    chain_pem: bytes, *, module: Path, token: str, key_label: str, pin: str, timestamp_url: str = ""
+    chain_pem: bytes,
+    *,
+    module: Path,
+    token: str,
+    key_label: str,
+    pin: str,
+    timestamp_url: str = "",
+    identity: IdentitySigner | None = None,
 ) -> ManifestSigner:
     """Return a signer whose key is `key_label` on `token`, reached through `module` (a PKCS#11 library).
 
@@ -29,9 +37,29 @@ def signer_from_token(
         KeyUnavailable: no such module, token or key; a wrong PIN; or a chain that does not parse.
     """
     key = TokenKey(module=module, token=token, key_label=key_label, pin=pin)
-    signer = ManifestSigner.from_callback(chain_pem, key.sign, timestamp_url=timestamp_url)
+    signer = ManifestSigner.from_callback(chain_pem, key.sign, timestamp_url=timestamp_url, identity=identity)
     key.open(signer.algorithm)
     return signer
+
+
+def identity_from_token(
+    chain_pem: bytes,
+    *,
+    module: Path,
+    token: str,
+    key_label: str,
+    pin: str,
+    roles: tuple[str, ...] = (PUBLISHER,),
+) -> IdentitySigner:
+    """Return the signer of an identity whose key is on a token; as `signer_from_token`.
+
+    Raises:
+        ExtraMissing, KeyUnavailable: as `signer_from_token`; UsageError: a role that cannot be one.
+    """
+    key = TokenKey(module=module, token=token, key_label=key_label, pin=pin)
+    identity = IdentitySigner.from_callback(chain_pem, key.sign, roles=roles)
+    key.open(identity.algorithm)
+    return identity
 
 
 class TokenKey:

@@ -148,10 +148,12 @@ class ManifestSigner:
             written, store = self._written(data, media_type, spec, trust_anchors_pem)
         except c2pa.C2paError as exc:
             fault = self._fault.error or (self._server.fault() if self._server else None)
-            raise SigningFailed(
-                f"the manifest could not be signed: {fault or exc}",
-                hint="check the key, its token or service" if fault else "",
-            ) from (fault or exc)
+            hint = "check the key, its token or service" if fault else ""
+            if self._server and self._server.forked:
+                hint = "keys that are elsewhere, with an identity, are not asked after a fork: spawn instead"
+            raise SigningFailed(f"the manifest could not be signed: {fault or exc}", hint=hint) from (
+                fault or exc
+            )
         return self._checked(written, media_type, store, spec)
 
     def _written(
