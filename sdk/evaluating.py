@@ -177,25 +177,47 @@ def calibration(scored: Sequence[Scored]) -> list[dict[str, Any]]:
 
 
 def reliability_svg(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the calibration as a drawing: one square per category, the diagonal is where it should lie."""
-    side, gap, across = 160, 50, 4
-    height = (side + gap) * ((len(rows) + across - 1) // across) + gap
+    """Return the calibration as a drawing: one square per category, the diagonal is where it should lie.
+
+    A dot's area grows with the rows of its bin: what few rows say is drawn small.
+    """
+    side, left, top, across = 160, 46, 52, 4
+    step_x, step_y = side + left, side + top + 30
+    wide = min(across, max(1, len(rows))) * step_x + 24
+    high = ((len(rows) + across - 1) // across) * step_y + 34
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{(side + gap) * across + gap}" height="{height}" '
-        'font-family="sans-serif" font-size="11">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" '
+        'font-family="sans-serif" font-size="11" role="img">',
+        "<title>Calibration: mean score against the share of harmful rows, by category</title>",
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for number, row in enumerate(rows):
-        x, y = gap + (side + gap) * (number % across), gap + (side + gap) * (number // across)
+        x, y = left + step_x * (number % across), top + step_y * (number // across)
         parts.append(f'<rect x="{x}" y="{y}" width="{side}" height="{side}" fill="none" stroke="#999"/>')
         parts.append(f'<path d="M{x} {y + side}L{x + side} {y}" stroke="#bbb" stroke-dasharray="3"/>')
-        dots = [(x + each["mean_score"] * side, y + (1 - each["share"]) * side) for each in row["bins"]]
-        line = "L".join(f"{left:.1f} {top:.1f}" for left, top in dots)
+        for tick in (0.0, 0.5, 1.0):
+            right, down = x + tick * side, y + (1 - tick) * side
+            parts.append(f'<text x="{right:g}" y="{y + side + 13}" text-anchor="middle">{tick:g}</text>')
+            parts.append(f'<text x="{x - 4}" y="{down + 4:g}" text-anchor="end">{tick:g}</text>')
+        dots = [
+            (x + each["mean_score"] * side, y + (1 - each["share"]) * side, each["rows"])
+            for each in row["bins"]
+        ]
+        most = max(count for _, _, count in dots)
+        line = "L".join(f"{right:.1f} {down:.1f}" for right, down, _ in dots)
         parts.append(f'<path d="M{line}" fill="none" stroke="#1f5fa8"/>')
-        parts.extend(f'<circle cx="{left:.1f}" cy="{top:.1f}" r="3" fill="#1f5fa8"/>' for left, top in dots)
-        title = f"{row['category']} (error {row['expected_error']:.3f})"
-        parts.append(f'<text x="{x}" y="{y - 6}">{title}</text>')
-        parts.append(f'<text x="{x}" y="{y + side + 14}">score →, share ↑</text>')
+        parts.extend(
+            f'<circle cx="{right:.1f}" cy="{down:.1f}" r="{1.5 + 5 * (count / most) ** 0.5:.1f}" '
+            f'fill="#1f5fa8" fill-opacity="0.6"><title>{count} rows</title></circle>'
+            for right, down, count in dots
+        )
+        told = f"error {row['expected_error']:.3f}, {row['positive']} of {row['rows']} rows"
+        parts.append(f'<text x="{x}" y="{y - 20}" font-weight="bold">{row["category"]}</text>')
+        parts.append(f'<text x="{x}" y="{y - 7}" fill="#555">{told}</text>')
+    parts.append(
+        f'<text x="{left}" y="{high - 12}" fill="#555">across: mean score; up: share of harmful rows; '
+        "a dot's area: rows</text>"
+    )
     return "".join(parts) + "</svg>\n"
 
 
