@@ -36,6 +36,7 @@ def prompt(
         Path | None, typer.Option("--file", help="JSON Lines with {id, prompt, negative_prompt?}.")
     ] = None,
     policy: PolicyOption = "default",
+    home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
     """Say what the guards see in prompts, and what the policy decides."""
@@ -45,7 +46,7 @@ def prompt(
         source = [*rows, *_read_rows(file)]
     elif not rows:
         raise UsageError("no prompt given", hint='clearmark check prompt "a red apple", or --file F.jsonl')
-    checker = Checker.from_policy(policy)
+    checker = Checker.from_policy(policy, home=Home.locate(home).path)
     report = _Report("id", json_=json_)
     with progress("checking prompts", None) as advance:
         for batch in _in_batches(source, _PROMPTS_AT_ONCE):

@@ -59,12 +59,13 @@ def prompts(
     ] = 0,
     resamples: ResamplesOption = 200,
     out: OutOption = None,
+    home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
     """Measure labelled prompts: areas, recall, calibration, evasion, and what the policy does with them."""
     from clearmark.guardrails.prompt.attacks import ATTACKS
 
-    checker = Checker.from_policy(policy)
+    checker = Checker.from_policy(policy, home=Home.locate(home).path)
     rows = list(_prompt_rows(file))
     with progress("measuring prompts", len(rows)) as advance:
         scored = score_rows(checker, rows, advance=advance)
