@@ -31,6 +31,7 @@ def test_a_retry_is_found_for_the_person_and_gone_when_erased(shell):
 def test_a_list_of_concepts_in_the_state_folder_counts(shell):
     prompt = "a water tower above the town of quiet gardens"
     assert shell("check", "prompt", prompt, "--json").code == 0
+    shell.home.mkdir(exist_ok=True)
     (shell.home / "concepts.yaml").write_text(
         "concepts: [{name: the tower, category: illicit, says: [a water tower above our town]}]\n"
     )
