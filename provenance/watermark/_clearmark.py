@@ -24,6 +24,11 @@ Floats = npt.NDArray[np.float32]
 
 HEADROOM = 1.0
 """How far white and black give way for the mark, in units of its local strength."""
+ROOMS = (6.0, 1.5)
+"""The strength to which they give way at most, where a mark beside an edge is stronger: the second where the
+first takes the picture below LEAST_PSNR."""
+
+LEAST_PSNR = 38.1
 
 ROWS = 512
 
@@ -66,11 +71,16 @@ class Clearmark:
             key=self._key,
             carrier=carrier_for(self._key),
         )
-        for layout, strength in layouts(luma(picture), message):
-            mark, hides = resized(layout.mark, width, height), resized(layout.mask, width, height)
-            marked = _added(picture, mark, hides, strength)
+        for layers, strength in layouts(luma(picture), message):
+            mark = np.sum([resized(layer.mark, width, height) for layer in layers], 0)
+            hides = np.sum([resized(layer.mask, width, height) for layer in layers], 0)
+            for most in ROOMS:
+                marked = _added(picture, mark, np.minimum(hides, most), strength)
+                quality = psnr(picture, marked)
+                if quality >= LEAST_PSNR:
+                    break
             if all(self._reads(view, mark_id) for view in (marked, jpeg(marked, 90))):
-                return Embedded(pixels=marked, psnr_db=psnr(picture, marked), ssim=ssim(picture, marked))
+                return Embedded(pixels=marked, psnr_db=quality, ssim=ssim(picture, marked))
         raise WatermarkFailed(
             f"the watermark did not read back from {width} x {height} pixels at any strength",
             hint="the picture leaves no room for it: noise all over, or colours at the end of their range",

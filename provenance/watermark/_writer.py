@@ -40,16 +40,16 @@ Floats = npt.NDArray[np.float32]
 Complex = npt.NDArray[np.complex64]
 Index = npt.NDArray[np.intp]
 
-FLAT = 0.95
+FLAT = 0.91
 """Strength in flat areas that is not passed for the sake of robustness: root mean square, in grey levels."""
 
 LEAST_PSNR = 38.5
 """Below this no picture is marked for the sake of robustness, in dB."""
 
-AIM_PSNR = 41.0
+AIM_PSNR = 40.3
 """Where texture hides more than it must, the mark may use it down to here, in dB."""
 
-EXPONENTS = (0.5, 0.7)
+EXPONENTS = (0.5, 0.8)
 """How strength grows with the power of what hides it: at least so, and at most."""
 
 WEAKEST = 0.5
@@ -74,15 +74,29 @@ ROUNDS = 4
 STEP = 0.4
 SPREAD = 0.6
 VIEWS = (0.4, 0.4, 0.2)
+ROLES = {"paper": (0.25, 0.25, 0.5), "ink": (0.2, 0.4, 0.4)}
 LEAST_AMPLITUDE = 0.1
 """Rounds in which the code bits' amplitudes are fitted, how far each goes, their standard deviation at most,
-the shares of the views (whole, centre, compressed copy), and the least amplitude."""
+the shares of the views (whole, centre, compressed copy; of the layer for ink: whole, brighter, more contrast),
+and the least amplitude."""
 
 FINE_DETAIL, FINE_GAIN = 1.5, 3.0
+BETWEEN, BETWEEN_GAIN = 2.0, 10.0
+"""Detail that counts as grain, and what each grey level of it hides; how much activity hides where there is no
+grain, and how much more with each grey level of it."""
 
-DARK = 0.8
+DARK = 0.7
 """Strength in flat dark areas over that in flat bright ones, between which it rises from 100 to 200 grey
 levels: what cannot be seen on white is seen as mottle in a dusky sky."""
+
+EDGE = 0.04
+"""Strength of the mark's second layer on an edge, as a share of the edge's height."""
+
+SURVIVES = 195.0
+"""Grey level from which on brightening by 1.3 leaves only white."""
+
+INK = (0.01, 0.6)
+"""Share of a picture that is darker than that, between which the mark has two layers."""
 
 LARGER = 1.42
 """Compression is tried at a picture's own size, but at no more than so many times the canonical one."""
@@ -103,7 +117,9 @@ def texture(plane: Floats) -> Floats:
     fine = cv2.erode(np.sqrt(blur(detail * detail, FINE_DETAIL)), np.ones((9, 9), np.uint8))
     broad = cv2.erode(activity(plane)[1], np.ones((31, 31), np.uint8))
     # Grain of half a grey level is what rounding leaves in flat areas.
-    out: Floats = 1 + np.maximum(np.maximum(FINE_GAIN * (fine - 0.5), broad - 1), 0)
+    grain = np.maximum(fine - 0.5, 0)
+    # Between two edges that are near each other it is not flat around, and yet nothing is there to hide in.
+    out: Floats = 1 + np.maximum(FINE_GAIN * grain, np.clip(broad - 1, 0, BETWEEN + BETWEEN_GAIN * grain))
     return out
 
 
@@ -123,6 +139,22 @@ def mask(plane: Floats) -> Floats:
     return blur((power**low * (1 - dark / power)).astype(np.float32), 2.0)
 
 
+def ink(plane: Floats) -> Floats:
+    """Return 1 where `plane` is darker than paper, two pixels beyond it too, and 0 elsewhere."""
+    import cv2
+
+    dark = np.clip((SURVIVES - plane) / 20, 0, 1).astype(np.float32)
+    return blur(cv2.dilate(dark, np.ones((3, 3), np.uint8)), 1.0)
+
+
+def _edges(plane: Floats) -> Floats:
+    """Return the height of the edge at each pixel."""
+    import cv2
+
+    square = np.ones((3, 3), np.uint8)
+    return blur(cv2.dilate(plane, square) - cv2.erode(plane, square), 0.7)
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Message:
     """What is written, and under which key: the id, its code bits, and the carrier of the key."""
@@ -139,7 +171,7 @@ class Plan:
 
     `plane` is luma and `mark` what is added to it, both at the canonical size; `origin` is how far the tile
     is moved; `signs` are the code bits as +1 and -1; `native` is the picture's own size over the canonical;
-    the amplitudes fall with radius to the power `tilt`.
+    the amplitudes fall with radius to the power `tilt`; `other` is what another layer adds, at this size.
     """
 
     plane: Floats
@@ -150,19 +182,17 @@ class Plan:
     carrier: Carrier
     native: float
     tilt: float
-
-    def passes(self, strength: float) -> bool:
-        """Say whether copies with each of the HARD damages would decode with something in hand."""
-        return all(margin >= MARGIN_DB for margin in self.margins(strength, HARD))
+    other: Floats
 
     def margins(self, strength: float, damages: Sequence[Damage]) -> Iterator[float]:
         """Yield each damage's energy per message bit over noise density in dB; at 0 decoding begins."""
-        marked = np.clip(np.round(self.plane + strength * self.mark), 0, 255).astype(np.float32)
+        whole = self.plane + strength * (self.mark + self.other)
+        marked = np.clip(np.round(whole), 0, 255).astype(np.float32)
         return (self._margin(*damage(marked, self.native)) for damage in damages)
 
     def limit(self) -> float:
         """Return the strength that is not passed for the sake of robustness."""
-        power = float(np.square(self.mark).mean())
+        power = float(np.square(self.mark + self.other).mean())
         return min(FLAT, float(255 * 10 ** (-LEAST_PSNR / 20) / np.sqrt(power)))
 
     def _margin(self, view: Floats, top: float, left: float) -> float:
@@ -209,8 +239,22 @@ def _at(plane: Floats, scale: float, quality: int) -> Floats:
     return resized(_jpeg(small, quality), width, height)
 
 
-HARD: tuple[Damage, ...] = (_compressed(30), lambda marked, _: _cut(marked, 4), _cut_and_shrunk)
-WORTH = (2, 1, 1)
+def _brightened(marked: Floats, _: float) -> tuple[Floats, float, float]:
+    return np.clip(marked * 1.3, 0, 255), 0, 0
+
+
+def _contrasted(marked: Floats, _: float) -> tuple[Floats, float, float]:
+    return np.clip((marked - 128) * 1.4 + 128, 0, 255), 0, 0
+
+
+HARD: tuple[Damage, ...] = (
+    _compressed(30),
+    lambda marked, _: _cut(marked, 4),
+    _cut_and_shrunk,
+    _brightened,
+    _contrasted,
+)
+WORTH = (2, 1, 1, 1, 1)
 """What passing each of HARD counts where not all can be had."""
 
 
@@ -271,7 +315,15 @@ def plan(luma: Floats, side: int, message: Message) -> Plan:
     signs = (1 - 2 * message.code.astype(np.float32)).astype(np.float32)
     origin = _origin(message, plane, whiten(plane))
     bare = Plan(
-        plane, np.zeros_like(plane), mask(plane), origin, signs, message.carrier, min(luma.shape) / side, 0.0
+        plane,
+        np.zeros_like(plane),
+        mask(plane),
+        origin,
+        signs,
+        message.carrier,
+        min(luma.shape) / side,
+        0.0,
+        np.zeros_like(plane),
     )
     return tilted(bare, 0.0)
 
@@ -282,11 +334,12 @@ def tilted(layout: Plan, tilt: float) -> Plan:
     return replace(bare, mark=_spread(bare, np.ones(CODE_BITS, np.float32)))
 
 
-def informed(first: Plan) -> Plan:
+def informed(first: Plan, role: str = "") -> Plan:
     """Return `first` with each code bit's amplitude against what of the picture stands in its way.
 
     In rounds: the marked picture, its centre alone and a small compressed copy are read, and bits that come
-    out weak gain at the expense of the others, at the same power.
+    out weak gain at the expense of the others, at the same power. A layer with a role looks at what it is
+    there for: `paper` at compression, `ink` at what too much light leaves.
     """
     amplitude = np.ones(CODE_BITS, np.float32)
     mark, strength = first.mark, first.limit()
@@ -300,11 +353,20 @@ def informed(first: Plan) -> Plan:
         out: Floats = (level - soft) / max(level, 0.2 * float(soft.std()), 1e-6)
         return out * np.float32(min(1, SPREAD / max(float(out.std()), 1e-6)))
 
-    for _ in range(ROUNDS):
-        marked = np.clip(first.plane + strength * mark, 0, 255)
+    def views(marked: Floats) -> Iterator[Floats]:
         z = whiten(marked)
-        views = (z, z * centre, whiten(_at(marked, first.native / 2, 50)))
-        change = sum(share * lacking(view) for share, view in zip(VIEWS, views, strict=True))
+        yield z
+        if role == "ink":
+            yield whiten(_brightened(marked, 1)[0])
+            yield whiten(_contrasted(marked, 1)[0])
+            return
+        yield z * centre
+        yield whiten(_at(marked, first.native / 2, 50))
+
+    for _ in range(ROUNDS):
+        marked = np.clip(first.plane + strength * (mark + first.other), 0, 255)
+        shares = ROLES.get(role, VIEWS)
+        change = sum(share * lacking(view) for share, view in zip(shares, views(marked), strict=True))
         amplitude = np.maximum(amplitude + STEP * change, LEAST_AMPLITUDE)
         amplitude /= amplitude.mean()
         amplitude = 1 + (amplitude - 1) * min(1, SPREAD / max(float(amplitude.std()), 1e-6))
@@ -313,35 +375,66 @@ def informed(first: Plan) -> Plan:
     return replace(first, mark=mark)
 
 
-def layouts(luma: Floats, message: Message) -> Iterator[tuple[Plan, float]]:
-    """Yield plans and strengths to try, the best first: the weakest that passes everything hard.
+Layers = tuple[Plan, ...]
+"""What is added to a picture: one plan, or one for paper and one for ink."""
 
-    A picture that can carry no such mark gets, at the limit, the size that passes more. What then follows is
+
+def layered(coarse: Plan, fine: Plan) -> Layers:
+    """Return a mark in two layers for what is drawn on white.
+
+    What compression leaves of paper are low frequencies, which the coarse size has. What too much light
+    leaves is ink and its outline, and those hold more at the fine size.
+    """
+    paper = replace(coarse, mask=coarse.mask * (1 - ink(coarse.plane)))
+    lines = np.sqrt(fine.mask**2 + (EDGE * _edges(fine.plane)) ** 2)
+    drawn = replace(fine, mask=(lines * ink(fine.plane)).astype(np.float32))
+    paper, drawn = tilted(paper, 0.0), tilted(drawn, 0.0)
+    paper = informed(replace(paper, other=_at_size_of(paper, drawn.mark)), "paper")
+    drawn = informed(replace(drawn, other=_at_size_of(drawn, paper.mark)), "ink")
+    return replace(paper, other=_at_size_of(paper, drawn.mark)), drawn
+
+
+def _at_size_of(layout: Plan, mark: Floats) -> Floats:
+    height, width = layout.plane.shape
+    return resized(mark, width, height)
+
+
+def layouts(luma: Floats, message: Message) -> Iterator[tuple[Layers, float]]:
+    """Yield layers and strengths to try, the best first: the weakest that passes everything hard.
+
+    A picture that can carry no such mark gets, at the limit, the layers that pass more. What then follows is
     stronger than the limit, and only for a picture from which a weaker mark would not be read at all.
     """
     plans = [plan(luma, side, message) for side in SIDES]
-    plans.sort(key=_worth, reverse=True)
+    by_side = dict(zip(SIDES, plans, strict=True))
+    plans.sort(key=lambda each: _worth((each,)), reverse=True)
     slopes = (plans[0], *(tilted(plans[0], tilt) for tilt in TILTS))
-    best = informed(max(slopes, key=_worth))
+    best: Layers = (informed(max(slopes, key=lambda each: _worth((each,)))),)
+    if INK[0] < float(ink(by_side[SIDES[-1]].plane).mean()) < INK[1]:
+        best = max(best, layered(by_side[SIDES[-1]], by_side[SIDES[0]]), key=_worth)
     yield best, _weakest(best)
-    yield best, best.limit()
+    yield best, best[0].limit()
     for more in (1.25, 1.6):
-        for candidate in (best, *plans[1:]):
-            yield candidate, candidate.limit() * more
+        for candidate in (best, *((each,) for each in plans[1:])):
+            yield candidate, candidate[0].limit() * more
 
 
-def _worth(candidate: Plan) -> float:
-    """Return the chance, in all, of what a plan should pass at its limit."""
-    margins = candidate.margins(candidate.limit(), HARD)
-    chances = (1 / (1 + math.exp(-(margin - 1) / 1.5)) for margin in margins)
+def _margins(layers: Layers, strength: float) -> list[float]:
+    """Return what each of HARD leaves in hand in the layer that holds out better, in dB."""
+    return [max(margins) for margins in zip(*(each.margins(strength, HARD) for each in layers), strict=True)]
+
+
+def _worth(layers: Layers) -> float:
+    """Return the chance, in all, of what layers should pass at their limit."""
+    chances = (1 / (1 + math.exp(-(m - 1) / 1.5)) for m in _margins(layers, layers[0].limit()))
     return sum(worth * chance for worth, chance in zip(WORTH, chances, strict=True))
 
 
-def _weakest(candidate: Plan) -> float:
+def _weakest(layers: Layers) -> float:
     """Return the weakest strength that passes."""
-    high = candidate.limit()
-    over = min(candidate.margins(high, HARD)) - MARGIN_DB
+    high = layers[0].limit()
+    over = min(_margins(layers, high)) - MARGIN_DB
     if over <= 0.5:
         return high
     low = max(min(WEAKEST, high), high * 10 ** (-over / 20))
-    return low if candidate.passes(low) else (low * high) ** 0.5
+    return low if min(_margins(layers, low)) >= MARGIN_DB else (low * high) ** 0.5
