@@ -106,6 +106,8 @@ def _print(path: Path, verified: Verified) -> None:
     )
     for item in credentials.get("validation", []):
         say(f"               {item['code']}: {item['explanation']}")
+    for ingredient in credentials.get("ingredients", []):
+        say(f"  ingredient   {_words(ingredient, ('relationship', 'state', 'media_type', 'manifest'))}")
     for identity in credentials.get("identities", []):
         say(f"  identity     {_words(identity, ('state', 'name', 'issuer'))}")
         for item in identity["validation"]:

@@ -62,3 +62,24 @@ def test_half_an_identity_is_an_error(clearmark, people, picture, tmp_path):
     done = clearmark("mark", picture, "--out", tmp_path / "marked")
     assert done.code == 6
     assert "identity.pem" in done.err
+
+
+def test_what_stands_in_a_composition_is_listed(clearmark, picture, tmp_path):
+    """Two signed pictures, a third that was made from one and holds the other: both manifests come along."""
+    one = clearmark("mark", picture, "--out", tmp_path / "one", "--json").json
+    two = clearmark("mark", picture, "--out", tmp_path / "two", "--json").json
+    refused = clearmark("mark", picture, "--out", tmp_path / "no", "--placed", two["out"])
+    assert refused.code == 2
+    words = ("--source", "altered", "--parent", one["out"], "--placed", two["out"])
+    made = clearmark("mark", picture, "--out", tmp_path / "both", *words, "--json")
+    assert made.code == 0, made.err
+    read = clearmark("verify", made.json["out"], "--json").json["credentials"]
+    assert [(row["relationship"], row["state"]) for row in read["ingredients"]] == [
+        ("parentOf", "trusted"),
+        ("componentOf", "trusted"),
+    ]
+    assert read["manifests"] == 3
+    assert [row["action"] for row in read["actions"]][:3] == ["c2pa.opened", "c2pa.edited", "c2pa.placed"]
+    shown = clearmark("verify", made.json["out"]).out
+    assert "ingredient   parentOf, trusted" in shown
+    assert "ingredient   componentOf, trusted" in shown
