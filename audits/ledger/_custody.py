@@ -53,6 +53,10 @@ class Custody(Reading, ABC):
     def checkpoint(self) -> Checkpoint:
         """Return the signed head of the tree."""
 
+    @abstractmethod
+    def settle(self) -> int:
+        """Put on record what waits in the spool."""
+
     def erase(self, subject: str, *, request_id: str = "", tenant: str = "default") -> Erased:
         """Make all personal data of a subject unreadable for good, and record that it was done.
 
@@ -212,7 +216,7 @@ class Custody(Reading, ABC):
             )
 
     def _erase(self, scope: str, name: str, *, request_id: str, tenant: str) -> Erased:
-        self._refuse_damaged()
+        self.settle()  # what waits is sealed under another key, and must not outlast this one
         reference = self._vault.reference(scope, name)
 
         def work(conn: Connection, event_id: str) -> tuple[tuple[str | None, int], dict[str, Any]]:

@@ -18,12 +18,13 @@ from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpo
 from clearmark.audits.ledger._receipts import Receipt
 from clearmark.audits.ledger._records import LedgerReport, Recorded
 from clearmark.audits.ledger._schema import CHECKPOINT, COSIGNATURE, META, SECOND_KEY
+from clearmark.audits.ledger._spool import Spool
 from clearmark.audits.ledger._store import Store
 from clearmark.audits.ledger._timestamping import Timestamp, TimestampLog
 from clearmark.audits.ledger._vault import Vault
 from clearmark.audits.ledger._verify import verify_store
 from clearmark.audits.ledger._writer import Writer
-from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, UsageError
+from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, LedgerUnavailable, UsageError
 from clearmark.core.events import Event
 
 __all__ = ["KEY_ADDED", "Ledger"]
@@ -49,8 +50,10 @@ class Ledger(Custody):
         log: CheckpointLog | None,
         checkpoint_every_s: float,
         second: Cosigner | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self._store = store
+        self._spool = spool
         self._signer = signer
         self._second = second
         self._vault = vault
@@ -79,6 +82,7 @@ class Ledger(Custody):
         checkpoint_every_s: float = 0.0,
         busy_timeout_s: float = 10.0,
         second_key: bytes | None = None,
+        spool: str | Path | None = None,
     ) -> Ledger:
         """Open the ledger in `database`, a path or an SQLAlchemy URL; make it if absent and `create` is set.
 
@@ -87,6 +91,9 @@ class Ledger(Custody):
         nowhere for a server. Each commit is signed; `checkpoint_every_s` signs less often, which leaves the
         newest events open to rewriting for that long. `second_key`, the PEM of an ML-DSA-44 key, signs them a
         second time; that it does from now on goes on record, and the ledger then opens with it only.
+
+        `spool` is the folder in which `submit` leaves events while the ledger cannot be reached, by default
+        `<name>.spool` beside a SQLite file and none for a server.
 
         A ledger that is damaged or was rolled back still opens, so that `verify` can say what is wrong; it
         takes no more events.
@@ -101,6 +108,7 @@ class Ledger(Custody):
         store, beside = open_store(database, create=create, busy_timeout_s=busy_timeout_s)
         log_path = Path(checkpoint_log) if checkpoint_log else beside
         log = CheckpointLog(log_path) if log_path else None
+        folder = Path(spool) if spool else beside and beside.with_suffix("").with_suffix(".spool")
         made = cls(
             store,
             signer=signer,
@@ -108,6 +116,7 @@ class Ledger(Custody):
             log=log,
             checkpoint_every_s=checkpoint_every_s,
             second=second,
+            spool=Spool(folder, vault=vault, timeout_s=busy_timeout_s) if folder else None,
         )
         try:
             made._enter()
@@ -163,6 +172,37 @@ class Ledger(Custody):
         """
         self._refuse_damaged()
         return self._writer.append(events)
+
+    def submit(self, events: Sequence[Event]) -> list[Recorded]:
+        """Record events, or leave them in the spool while the ledger cannot be reached.
+
+        They are durable when this returns, and nothing is dropped. Without records in the answer they wait:
+        the next call, `settle` and `erase` put them on record, in their order.
+
+        Raises:
+            UsageError: for an event that cannot be recorded, or without a spool.
+            LedgerUnavailable: when neither the ledger nor the spool takes them. Sending them again is safe.
+            LedgerTampered: when the ledger or the spool is damaged.
+        """
+        self._refuse_damaged()
+        if self._spool is None:
+            raise UsageError("this ledger has no spool", hint="open it with a folder for one")
+        try:
+            self.settle()
+            return self._writer.append(events)
+        except LedgerUnavailable:
+            self._spool.put(events)
+            return []
+
+    def settle(self) -> int:
+        """Put on record what waits in the spool; return how many events that were.
+
+        Raises:
+            LedgerUnavailable: when the ledger still cannot be reached; what is left waits on.
+            LedgerTampered: when the ledger or the spool is damaged.
+        """
+        self._refuse_damaged()
+        return 0 if self._spool is None else self._spool.drain(self._writer.append)
 
     def checkpoint(self) -> Checkpoint:
         """Return the signed head of the tree over all events on record."""

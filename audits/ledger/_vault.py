@@ -75,6 +75,7 @@ class Vault:
             )
         self._wrap = AESGCM(_derive(key, b"clearmark wrap v1"))
         self._index = _derive(key, b"clearmark subject index v1")
+        self._spool = _derive(key, b"clearmark spool v1")
         self.check = _derive(key, b"clearmark vault check v1").hex()
         """By which a ledger knows its vault key again; tells nothing about the key."""
 
@@ -83,6 +84,10 @@ class Vault:
         return hmac.digest(
             self._index, kind.encode() + b"\x00" + name.encode("utf-8", "surrogatepass"), "sha256"
         )
+
+    def spool_key(self, salt: bytes) -> bytes:
+        """Return the key of one file of events that wait."""
+        return _derive(self._spool, b"file", salt)
 
     def make(self, key_id: str) -> tuple[DataKey, bytes]:
         """Make a data key; return it and its wrapped form."""
