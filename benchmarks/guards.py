@@ -26,6 +26,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from clearmark.benchmarks._guards_pictures import measure_pictures, print_pictures
 from clearmark.core import Asset, Request, Stage, Subject
 from clearmark.guardrails import get_guard
 from clearmark.guardrails.prompt import PromptGuard
@@ -48,21 +49,31 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--limit", type=int, default=0, help="rows of the data to use, evenly spread; 0 for all"
     )
+    parser.add_argument(
+        "--part", choices=["all", "prompts", "pictures"], default="all", help="what to measure"
+    )
+    parser.add_argument("--pictures", type=Path, help="a folder of pictures to time the guards on")
+    parser.add_argument("--batch", type=int, default=8, help="pictures of one batch")
+    parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
     options = parser.parse_args(list(argv))
     document: dict[str, Any] = {
         "bench": "guards",
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "speed": _speed(),
-        "hidden": _hidden(),
-        "peers": _peers(),
     }
+    if options.part != "pictures":
+        document |= {"speed": _speed(), "hidden": _hidden(), "peers": _peers()}
+    if options.part != "prompts":
+        document["pictures"] = measure_pictures(options.pictures, options.batch, peers=options.peers)
     if options.data:
         document |= _sources(list(read_rows(options.data)), options.limit)
     if options.json:
         sys.stdout.write(json.dumps(document) + "\n")
     else:
-        _print(document)
+        if "speed" in document:
+            _print(document)
+        if "pictures" in document:
+            print_pictures(document["pictures"])
     return 0
 
 

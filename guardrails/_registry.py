@@ -24,21 +24,29 @@ ENTRY_POINTS = "clearmark.guards"
 def default_guards(home: Path | None = None) -> tuple[Guard, ...]:
     """Return the guards that ship and need nothing but the base install.
 
-    With a state folder they use what its owner keeps there: enrolled people (`likeness/`), and banks of known
-    pictures (`banks/CATEGORY/NAME.txt`), which are looked at only where there are any.
+    With a state folder they use what its owner keeps there: enrolled people (`likeness/`), banks of known
+    pictures (`banks/CATEGORY/NAME.txt`), the record of a CLIP (`models/zero-shot.json`, written by
+    `Checkpoint.write`); the guards of the latter two run only where there is one. Others, such as `words`,
+    run where they are asked for by name.
 
     Raises:
-        UsageError: when a bank in the folder is none.
+        UsageError: when a bank or the record in the folder is none.
         KeyUnavailable: when the registry of people cannot be opened.
     """
-    return tuple(make() for name, make in _shipped(home).items() if name != "hash-banks" or _bank_files(home))
+    left_out = {"words"}
+    if not _bank_files(home):
+        left_out.add("hash-banks")
+    if not (record := _zero_shot_record(home)) or not record.is_file():
+        left_out.add("zero-shot")
+    return tuple(make() for name, make in _shipped(home).items() if name not in left_out)
 
 
 def get_guard(name: str, *, home: Path | None = None) -> Guard:
     """Return the guard of that name, shipped or from another package; `home` as in `default_guards`.
 
     Raises:
-        UsageError: when there is none of that name, or two packages claim it; for `hash-banks` without banks.
+        UsageError: when there is none of that name, or two packages claim it; for `hash-banks` and
+            `zero-shot` without what they need in the state folder.
         GuardUnavailable: when its package cannot be loaded or makes no guard.
     """
     shipped = _shipped(home)
@@ -69,7 +77,7 @@ def guard_names() -> tuple[str, ...]:
 
 def _shipped(home: Path | None) -> dict[str, Callable[[], Guard]]:
     from clearmark.guardrails.likeness import PeopleGuard
-    from clearmark.guardrails.output import NudityGuard, OverlayGuard
+    from clearmark.guardrails.output import NudityGuard, OverlayGuard, TextGuard
     from clearmark.guardrails.prompt import PromptGuard
     from clearmark.guardrails.trademark import BrandGuard, CharacterGuard, MarkGuard
 
@@ -83,6 +91,8 @@ def _shipped(home: Path | None) -> dict[str, Callable[[], Guard]]:
         "marks": MarkGuard,
         "overlay": OverlayGuard,
         "hash-banks": partial(_banks, home),
+        "zero-shot": partial(_zero_shot, home),
+        "words": TextGuard,
     }
 
 
@@ -110,3 +120,19 @@ def _banks(home: Path | None) -> Guard:
         except (OSError, ValueError) as exc:
             raise UsageError(f"{path}: cannot be read", hint="a text file with one hash a line") from exc
     return HashBankGuard(banks)
+
+
+def _zero_shot_record(home: Path | None) -> Path | None:
+    return None if home is None else home / "models" / "zero-shot.json"
+
+
+def _zero_shot(home: Path | None) -> Guard:
+    from clearmark.guardrails.adapters import Checkpoint, ZeroShotGuard
+
+    record = _zero_shot_record(home)
+    if record is None or not record.is_file():
+        raise UsageError(
+            "no CLIP to tell categories by words",
+            hint="write the record of a checkpoint to models/zero-shot.json in the state folder",
+        )
+    return ZeroShotGuard(Checkpoint.read(record))

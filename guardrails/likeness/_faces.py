@@ -103,10 +103,15 @@ def _open_detector() -> Any:
     if _detector is None:
         import cv2
 
+        log = cv2.utils.logging
+        before = log.getLogLevel()
+        log.setLogLevel(log.LOG_LEVEL_ERROR)  # OpenCV 5 warns of its own default target
         try:
             _detector = cv2.FaceDetectorYN.create(str(path), "", (320, 320), _SURE, 0.3, 500)
         except cv2.error as exc:
             raise GuardUnavailable("faces: OpenCV cannot load the detector") from exc
+        finally:
+            log.setLogLevel(before)
     return _detector
 
 

@@ -14,6 +14,7 @@ from clearmark.guardrails.likeness._faces import Face, embed_faces, find_faces
 from clearmark.guardrails.likeness._registry import LikenessRegistry, RegistryMatch
 from clearmark.guardrails.models import entry
 from clearmark.guardrails.output._change import edit_facts
+from clearmark.guardrails.output._look import look_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +70,7 @@ class LikenessGuard:
                 "largest_face": round(largest / (height * width), 4),
                 "registered_people": len({match.enrolment.person for _, match in near}),
                 "registered_consent": allowed,
+                **look_of(rgb).to_facts(),
                 **_edited(subject),
             }
         )

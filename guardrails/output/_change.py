@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["EditFacts", "edit_facts", "skin_share"]
+__all__ = ["EditFacts", "edit_facts", "skin_map", "skin_share"]
 
 _SIDE = 256
 _CHANGED = 24  # grey levels from which a pixel counts as another
@@ -93,6 +93,15 @@ def skin_share(data: bytes) -> float:
         MediaError: when it cannot be read.
     """
     return float(_skin(_shrunk(read_rgb(data))).mean())
+
+
+def skin_map(rgb: NDArray[np.uint8], side: int = 128) -> NDArray[np.bool_]:
+    """Return which pixels of a picture [height, width, 3], shrunk to `side` each way, have skin's colour."""
+    import cv2
+    import numpy as np
+
+    small = np.asarray(cv2.resize(rgb, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return _skin(small)
 
 
 def _lay(body: NDArray[np.bool_], face: Box, size: tuple[int, int]) -> None:

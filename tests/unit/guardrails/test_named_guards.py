@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from clearmark.core import Asset, Request, Stage, Subject, Task
-from clearmark.core.errors import UsageError
+from clearmark.core import Asset, Box, Request, Stage, Subject, Task
+from clearmark.core.errors import GuardUnavailable, UsageError
 from clearmark.guardrails import default_guards, get_guard, guard_names, run_guards
+from clearmark.guardrails.adapters import Checkpoint
 from clearmark.guardrails.likeness import LikenessRegistry
-from clearmark.guardrails.output import pdq
+from clearmark.guardrails.output import TextGuard, pdq
 
 PORTRAIT = (Path(__file__).parents[2] / "assets" / "faces" / "astronaut.jpg").read_bytes()
 
@@ -54,6 +56,48 @@ def test_a_bank_that_is_none_is_an_error_and_not_an_empty_bank(
     _bank(tmp_path, category, text)
     with pytest.raises(UsageError):
         default_guards(tmp_path)
+
+
+def test_a_clip_runs_where_its_record_lies_in_the_state_folder(tmp_path: Path) -> None:
+    assert "zero-shot" not in {guard.name for guard in default_guards(tmp_path)}
+    with pytest.raises(UsageError, match="CLIP"):
+        get_guard("zero-shot", home=tmp_path)
+    weights = tmp_path / "clip"
+    weights.mkdir()
+    (weights / "model.safetensors").write_bytes(b"not a model")
+    record = Checkpoint.record(weights, model_id="clip", source="x", revision="1", licence="MIT")
+    (tmp_path / "models").mkdir()
+    record.write(tmp_path / "models" / "zero-shot.json")
+    (guard,) = (guard for guard in default_guards(tmp_path) if guard.name == "zero-shot")
+    assert {"violence", "violence/graphic", "hate", "self-harm"} <= set(guard.categories)
+    # What cannot be loaded is no measurement.
+    with pytest.raises(GuardUnavailable):
+        guard.check([_subject(PORTRAIT)])
+
+
+def test_words_in_a_picture_are_judged_as_a_prompt_is() -> None:
+    lines = [
+        ("a naked woman", Box(1, 2, 30, 9)),
+        ("on a bed, nude", Box(1, 12, 30, 9)),
+        ("Nike", Box(1, 40, 9, 9)),
+    ]
+    found = TextGuard(reader=lambda _: lines).check([_subject(PORTRAIT)])[0]
+    scores = {finding.category: finding.score for finding in found}
+    assert scores["sexual"] >= 0.5
+    assert scores["trademark"] >= 0.5
+    assert next(f for f in found if f.category == "trademark").evidence.box == Box(1, 40, 9, 9)
+    assert found[0].facts["text_lines"] == 3
+    silent = TextGuard(reader=lambda _: []).check([_subject(PORTRAIT)])[0]
+    assert {finding.score for finding in silent} == {0.0}
+    assert {finding.category for finding in silent} == set(scores)
+
+
+def test_words_without_a_reader_are_unavailable_and_the_error_names_the_command() -> None:
+    if find_spec("rapidocr_onnxruntime"):
+        pytest.skip("the reader is installed")
+    (observation,) = run_guards([get_guard("words")], [_subject(PORTRAIT)])
+    assert "rapidocr_onnxruntime" in observation.failures[0].message
+    assert "pip install" in observation.failures[0].message
 
 
 def test_people_are_those_of_the_state_folder(tmp_path: Path) -> None:
