@@ -1,6 +1,7 @@
 """The process that verifies damaged files for `fuzz_verify`, and may die of one.
 
     python -m clearmark.benchmarks._fuzz_worker FOLDER SEED START END
+    python -m clearmark.benchmarks._fuzz_worker FOLDER SEED 7,12,99
 
 It prints a line before a file (`{"start": 7}`) and one after it, so that whoever started it knows what it
 died of. The kernel ends it when a file takes a minute of the processor or eight gigabytes: code of a native
@@ -114,15 +115,17 @@ def _armed(*, on: bool = True) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Verify the files START to END (exclusive) of SEED, from the sources in FOLDER."""
-    folder, seed, start, end = Path(arguments[0]), *map(int, arguments[1:4])
+    """Verify the files START to END (exclusive) of SEED, or those that are listed, from what is in FOLDER."""
+    folder, seed = Path(arguments[0]), int(arguments[1])
+    listed = [int(number) for number in arguments[2].split(",")]
+    numbers = listed if len(arguments) == 3 else range(listed[0], int(arguments[3]))
     _bounded()
     sources = read_sources(folder)
     signer = (folder / SIGNER).read_text(encoding="utf-8")
     verifier = Verifier((folder / ANCHORS).read_bytes())
     for one in sources:
         verified(verifier, one, signer)  # what is loaded at the first file is not the file's fault
-    for number in range(start, end):
+    for number in numbers:
         print(json.dumps({"start": number}), flush=True)
         data = mutated(sources, seed, number)
         _armed()

@@ -20,8 +20,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ PART = 500
 """Files after which a new process is started."""
 
 _AGAIN = 3
-"""How often a file that was slow by the clock is verified again."""
+"""How often those files are verified again, one after the other, that were slow by the clock."""
 
 _ROWS = "rows.jsonl"
 _PLAN = "plan.json"
@@ -53,37 +55,71 @@ def fuzz(
     side: int = 56,
     seconds: float = 5.0,
     state: Path | None = None,
+    jobs: int = 1,
     worker: Sequence[str] = _WORKER,
 ) -> dict[str, Any]:
     """Verify `count` damaged files; `side` is the pictures', from 64 on watermarks are searched, too.
 
+    `jobs` processes do it at the same time.
+
     Raises:
         UsageError: a `state` of another seed or side.
     """
-    if state is None:
-        with tempfile.TemporaryDirectory() as folder:
-            return fuzz(count, seed=seed, side=side, seconds=seconds, state=Path(folder), worker=worker)
-    _prepare(state, seed, side)
-    rows = _known(state)
-    with (state / _ROWS).open("a", encoding="utf-8") as log:
-        missing = [number for number in range(count) if number not in rows]
-        while missing:
-            start = missing[0]
-            end = min(start + PART, count, *(n for n in rows if n > start))
-            for row in _part(worker, state, seed, start, end):
-                rows[row["file"]] = row
-                log.write(json.dumps(row) + "\n")
-                log.flush()
-            missing = [number for number in missing if number not in rows]
-        for row in rows.values():
-            if row["file"] < count and row["wall_s"] > seconds and "again_s" not in row:
-                alone = [one for _ in range(_AGAIN) for one in _alone(worker, state, seed, row["file"])]
-                row["again_s"] = min(one["wall_s"] for one in alone)
-                log.write(json.dumps(row) + "\n")
-                log.flush()
-    done = [rows[number] for number in range(count)]
-    _keep(state, seed, done, seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        run = _Run(state or Path(folder), seed, worker)
+        _prepare(run.state, seed, side)
+        run.read()
+        while missing := [number for number in range(count) if number not in run.rows]:
+            run.verify(missing, jobs)
+        for _ in range(_AGAIN):
+            slow = [number for number in range(count) if _slow(run.rows[number]) > seconds]
+            run.verify(slow, jobs)
+        done = [run.rows[number] for number in range(count)]
+        _keep(run.state, seed, done, seconds)
     return _report(done, seed, side)
+
+
+class _Run:
+    """The rows of a run by the numbers of their files, in memory and in its folder."""
+
+    def __init__(self, state: Path, seed: int, worker: Sequence[str]) -> None:
+        self.state = state
+        self.rows: dict[int, dict[str, Any]] = {}
+        self._seed, self._worker = seed, worker
+        self._lock = threading.Lock()
+
+    def read(self) -> None:
+        """Take up what a run that was cut off has found; its last line may be half a line."""
+        path = self.state / _ROWS
+        if not path.exists():
+            return
+        whole, _, half = path.read_text(encoding="utf-8").rpartition("\n")
+        if half:
+            path.write_text(whole + "\n" if whole else "", encoding="utf-8")
+        self.rows = {row["file"]: row for row in map(json.loads, whole.splitlines())}
+
+    def verify(self, numbers: Sequence[int], jobs: int) -> None:
+        """Verify files, for the first time or again. Where a process dies, what was left is for later."""
+        size = max(1, min(PART, -(-len(numbers) // jobs)))
+        parts = [numbers[at : at + size] for at in range(0, len(numbers), size)]
+        with ThreadPoolExecutor(jobs) as pool:
+            for _ in pool.map(self._verify_part, parts):
+                pass
+
+    def _verify_part(self, numbers: Sequence[int]) -> None:
+        for row in _part(self._worker, self.state, self._seed, numbers):
+            with self._lock, (self.state / _ROWS).open("a", encoding="utf-8") as log:
+                self.rows[row["file"]] = _joined(self.rows.get(row["file"]), row)
+                log.write(json.dumps(self.rows[row["file"]]) + "\n")
+
+
+def _joined(before: dict[str, Any] | None, row: dict[str, Any]) -> dict[str, Any]:
+    """Add what came of a file when it was verified again."""
+    if before is None:
+        return row
+    found = {name: row[name] for name in ("raised", "died", "forged") if row.get(name)}
+    again = min(row["wall_s"], before.get("again_s", row["wall_s"]))
+    return {**before, **found, "again_s": again, "cpu_s": max(before["cpu_s"], row["cpu_s"])}
 
 
 def _prepare(state: Path, seed: int, side: int) -> None:
@@ -121,20 +157,9 @@ def _prepare(state: Path, seed: int, side: int) -> None:
     (state / _PLAN).write_text(json.dumps(plan), encoding="utf-8")  # last: a folder with a plan is complete
 
 
-def _known(state: Path) -> dict[int, dict[str, Any]]:
-    """Return the rows of a run that was cut off; its last line may be half a line."""
-    if not (state / _ROWS).exists():
-        return {}
-    text = (state / _ROWS).read_text(encoding="utf-8")
-    whole, _, half = text.rpartition("\n")
-    if half:
-        (state / _ROWS).write_text(whole + "\n" if whole else "", encoding="utf-8")
-    return {row["file"]: row for row in map(json.loads, whole.splitlines())}
-
-
-def _part(worker: Sequence[str], state: Path, seed: int, start: int, end: int) -> Iterator[dict[str, Any]]:
+def _part(worker: Sequence[str], state: Path, seed: int, numbers: Sequence[int]) -> Iterator[dict[str, Any]]:
     """Yield the rows of some files; where the process dies, its last file's row says of what."""
-    command = [*worker, str(state), str(seed), str(start), str(end)]
+    command = [*worker, str(state), str(seed), ",".join(map(str, numbers))]
     running = None
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603  our own
         assert process.stdout is not None
@@ -153,10 +178,6 @@ def _part(worker: Sequence[str], state: Path, seed: int, start: int, end: int) -
         }
     elif process.returncode:
         raise UsageError(f"the process that verifies ended with {process.returncode} before its first file")
-
-
-def _alone(worker: Sequence[str], state: Path, seed: int, number: int) -> Iterator[dict[str, Any]]:
-    yield from _part(worker, state, seed, number, number + 1)
 
 
 def _cause(code: int) -> str:
@@ -206,10 +227,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--side", type=int, default=56, help="pixels; from 64 on marks are searched, too")
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--mib", type=int, default=1024)
+    parser.add_argument("--jobs", type=int, default=1, help="processes at the same time")
     parser.add_argument("--state", type=Path, help="folder in which a run can be taken up again")
     options = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
     report = fuzz(
-        options.count, seed=options.seed, side=options.side, seconds=options.seconds, state=options.state
+        options.count,
+        seed=options.seed,
+        side=options.side,
+        seconds=options.seconds,
+        state=options.state,
+        jobs=max(1, options.jobs),
     )
     sys.stdout.write(json.dumps(report) + "\n")
     fine = not (report["raised"] or report["died"] or report["forged"])
