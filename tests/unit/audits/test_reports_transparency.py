@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sqlite3
+import time
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from clearmark.audits import Checkpoint, Ledger, NoteSigner, StoredEvent, verify_export
 from clearmark.audits.reports import transparency
@@ -23,9 +25,12 @@ from clearmark.audits.reports.csv import to_csv, to_csv_files
 from clearmark.audits.reports.html import to_html
 from clearmark.core import Event
 from clearmark.core.errors import LedgerTampered, UsageError
-from clearmark.sdk import Home
+from clearmark.sdk import Home, Studio
 
 DAY = 86_400_000_000
+EVENTS = int(os.environ.get("CLEARMARK_TEST_MONTH", "1200"))
+"""Simulated events, on top of which come runs of a real Studio; 20000 and more make a whole month."""
+DAYS = 30 if EVENTS >= 20_000 else 10
 SIGNER, KEY = NoteSigner.generate("example.com/reports"), os.urandom(32)
 
 
@@ -40,11 +45,15 @@ def load_script():
 @pytest.fixture(scope="module")
 def month(tmp_path_factory):
     make = load_script()
-    home = Home(tmp_path_factory.mktemp("month") / "state").ensure()
-    ledger = make.make_month(home, events=1200, days=10)
-    since = int(make.first_day(10).timestamp() * 1e6)
-    with ledger:
-        yield ledger, home, since, since + 10 * DAY
+    folder = tmp_path_factory.mktemp("month")
+    home = Home(folder / "state").ensure()
+    make.make_month(home, events=EVENTS, days=DAYS).close()
+    since = int(make.first_day(DAYS).timestamp() * 1e6)
+    Image.new("RGB", (256, 256), "white").save(folder / "white.png")
+    with Studio.from_policy("default", home=home, backend=f"file:{folder / 'white.png'}") as studio:
+        for number in range(3):
+            studio.generate("a red apple on a table", actor="user-1", seed=number)
+        yield studio.ledger, home, since, int(time.time() * 1e6) + DAY
 
 
 @pytest.fixture(scope="module")
@@ -346,3 +355,12 @@ def test_no_body_breaks_a_report(bodies):
     assert to_html(report).startswith("<!doctype html>")
     assert json.loads(report.to_json())
     to_csv(report)
+
+
+def test_the_month_is_as_long_as_was_asked_for(month, report):
+    """What the figures are over: the simulated events and those of a real Studio."""
+    ledger, _, since, until = month
+    kinds = Counter(event.kind for event in ledger.events(since=since, until=until))
+    assert sum(kinds.values()) >= EVENTS
+    assert kinds["result.released"] + kinds["result.refused"] >= 3
+    assert json.loads(report.to_json())["figures"]
