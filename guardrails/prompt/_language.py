@@ -32,5 +32,5 @@ def is_supported(words: Sequence[str], dense: int = 0) -> bool:
     told = [word for word in words if word.isascii() and word.isalpha() and len(word) > 1]
     if len(told) < _FEWEST_WORDS:
         return True
-    known = sum(2 if word in _ENGLISH else vocabulary.is_common(word) for word in told)
+    known = sum([2 if word in _ENGLISH else vocabulary.is_common(word) for word in told])
     return known >= _KNOWN_SHARE * len(told)

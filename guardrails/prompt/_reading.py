@@ -71,7 +71,9 @@ def read(prompt: str, negative_prompt: str = "") -> Reading:
             continue
         dense += sum(char.isalpha() for char in text.dense)
         wanted.extend(Located(hit, part.field) for hit in found if hit.term.group != "avoided")
-        moved = [Word(word.text, word.start + shift, word.end + shift) for word in text.words]
+        moved = text.words
+        if shift:
+            moved = tuple([Word(word.text, word.start + shift, word.end + shift) for word in moved])
         words.extend(moved)
         unseen.extend(moved if isinstance(part, _Decoded) else moved[len(moved) - text.unseen :])
         changes.extend(

@@ -122,11 +122,14 @@ def told(terms: Sequence[Sequence[Located]]) -> dict[str, NDArray[np.float64]]:
 
     out = {name: np.zeros((len(terms), len(TERMS))) for name in ("", *HARM)}
     for at, some in enumerate(terms):
-        groups = {located.hit.term.group for located in some}.intersection(HARM)
-        if groups:
-            out[""][at] = term_features(some, *HARM)
-        for name in groups:
-            out[name][at] = term_features(some, name)
+        groups: dict[str, list[Located]] = {}
+        for located in some:
+            groups.setdefault(located.hit.term.group, []).append(located)
+        own = [name for name in HARM if name in groups]
+        if own:
+            out[""][at] = term_features([located for name in own for located in groups[name]], *own)
+        for name in own:
+            out[name][at] = term_features(groups[name], name)
     return out
 
 
