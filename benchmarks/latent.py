@@ -11,6 +11,7 @@ million.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import io
 import json
 import math
@@ -39,11 +40,14 @@ if TYPE_CHECKING:
 __all__ = ["ATTACKS", "PROMPTS", "main", "measure"]
 
 PROMPTS = (
-    "a red apple", "a blue car", "a green tree", "a smiling sun", "a cat", "a house with a red roof",
-    "a fish",
-    "a yellow star", "a flower in a pot", "a dog", "a ship on the sea", "a clock", "a bird", "a mountain",
-    "a cup of coffee", "a golden key",
+    "a green car", "a white rabbit", "a pink flower", "a blue bird on a branch", "a wooden chair",
+    "a butterfly",
+    "a guitar", "an open umbrella", "a red heart", "a snowman", "a rocket", "a slice of lemon", "a turtle",
+    "a blue house", "a burning candle", "a stack of books", "a bicycle", "a mushroom", "a bell", "a crown",
+    "a strawberry", "a penguin", "a light bulb", "a pair of scissors",
 )  # fmt: skip
+"""None of them was asked for while the mark was developed: settings were chosen on others."""
+
 ON_RECORD = 10_000
 KEY = b"clearmark bench latent"
 
@@ -137,7 +141,8 @@ def measure(
     generator: Any = create(backend)
     if not getattr(generator, "takes_noise", False):
         raise UsageError(f"{backend} takes no initial noise", hint="reference, or diffusers:FOLDER")
-    run = {"model": generator.model.digest, "guidance": guidance, "side": side}
+    asked = hashlib.sha256(repr(PROMPTS).encode()).hexdigest()[:16]
+    run = {"model": generator.model.digest, "guidance": guidance, "side": side, "prompts": asked}
     done = _known(state, run)
     for number in range(len(done), pictures):
         done.append({"run": run, **_measured(generator, number, guidance, side)})

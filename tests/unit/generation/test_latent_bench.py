@@ -37,7 +37,7 @@ def test_a_run_that_was_cut_off_goes_on(tiny_pipeline, monkeypatch, tmp_path):
     second = latent.measure(backend=backend, pictures=2, side=64, state=state)
     assert made == [1]
     assert (first["pictures"], second["pictures"]) == (1, 2)
-    with pytest.raises(UsageError, match="another model, guidance or side"):
+    with pytest.raises(UsageError, match="another model, guidance, side or prompts"):
         latent.measure(backend=backend, pictures=2, side=128, state=state)
 
 
