@@ -333,14 +333,18 @@ SECOND_KEY = "ledger-mldsa44.pem"
 """The optional key file of the second signature on the ledger's checkpoints."""
 
 
-def open_ledger(home: Home, *, create: bool = True) -> Ledger:
-    """Open the ledger of a state folder with the keys that lie there."""
+def open_ledger(home: Home, *, create: bool = True, database: str | None = None) -> Ledger:
+    """Open the ledger of a state folder, or the one at the URL `database`, with the keys that lie there."""
     from clearmark.audits import Ledger, NoteSigner
 
     signer = NoteSigner.from_pem(home.ledger_key, home.ledger_name)
     second = home.key(SECOND_KEY) if (home.keys / SECOND_KEY).exists() else None
     return Ledger.open(
-        home.database, signer=signer, vault_key=home.vault_key, create=create, second_key=second
+        database or home.database,
+        signer=signer,
+        vault_key=home.vault_key,
+        create=create,
+        second_key=second,
     )
 
 

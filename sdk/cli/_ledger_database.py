@@ -9,6 +9,7 @@ import typer
 
 from clearmark.core.errors import UsageError
 from clearmark.sdk.cli._console import command, emit, say
+from clearmark.sdk.cli._ledger_keeping import ByOption, operator
 from clearmark.sdk.cli._options import HomeOption, JsonOption
 
 __all__ = ["app"]
@@ -56,6 +57,33 @@ def roles(
         emit({"roles": names})
     else:
         say(f"{', '.join(names)}: grant them to the users that the services log in as")
+    return 0
+
+
+@app.command("fence")
+@command
+def fence(
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stays on record for good.")],
+    by: ByOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="End the connection that holds the lock (PostgreSQL).")
+    ] = False,
+    database: DatabaseOption = None,
+    home: HomeOption = None,
+    json_: JsonOption = False,
+) -> int:
+    """Keep every process from writing that has the ledger open now; they have to open it again."""
+    from clearmark.sdk.home import Home
+    from clearmark.sdk.studio import open_ledger
+
+    if database is None:
+        _file(home)
+    with open_ledger(Home.locate(home), database=database, create=False) as ledger:
+        epoch = ledger.fence(reason, by=operator(by), force=force)
+    if json_:
+        emit({"epoch": epoch})
+    else:
+        say(f"epoch {epoch} has begun: who had the ledger open before writes no more")
     return 0
 
 

@@ -126,3 +126,21 @@ def test_a_second_key_signs_from_now_on(home, tmp_path) -> None:
     run(home, "add-key", code=2)
     (home.keys / "ledger-mldsa44.pem").unlink()
     run(home, "verify", code=6)
+
+
+def test_who_had_the_ledger_open_is_fenced_off(home) -> None:
+    from clearmark.core import Event
+    from clearmark.core.errors import LedgerUnavailable
+
+    def fence(*words, code=0):
+        done = CliRunner().invoke(app, ["db", "fence", *words, "--home", str(home.path), "--json"])
+        assert done.exit_code == code, done.output
+        return documents(done)[0] if not code else None
+
+    with open_ledger(home, create=False) as ledger:
+        assert fence("--reason", "it hangs", "--by", "person-1") == {"epoch": 1}
+        with pytest.raises(LedgerUnavailable, match="epoch 1 has begun"):
+            ledger.append([Event(kind="a", request_id="r")])
+    assert fence("--reason", "again", "--by", "person-1") == {"epoch": 2}
+    fence("--reason", " ", "--by", "person-1", code=2)
+    assert kinds(home)[-2:] == ["ledger.fenced"] * 2
