@@ -3,15 +3,14 @@
 What of the picture itself stands on the carrier's frequencies is known, so the code bits that it works
 against are written stronger and those that it happens to favour weaker, at the same power: informed
 embedding (Miller, Doerr & Cox 2004), in rounds over the picture, its centre and a compressed copy. Size,
-slope of the spectrum and strength are chosen by what is left in hand in copies that were compressed, halved
-and cropped.
+slope of the spectrum, layers and strength are chosen by what is left in hand in damaged copies.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,11 +18,9 @@ import numpy.typing as npt
 
 from clearmark.provenance.watermark._carrier import TILE, Carrier
 from clearmark.provenance.watermark._convolution import CODE_BITS
+from clearmark.provenance.watermark._damages import HARD, WORTH, Damage, at, brightened, contrasted
 from clearmark.provenance.watermark._front import (
-    DETAIL,
     SIDES,
-    activity,
-    blur,
     canonical,
     equalised,
     fold,
@@ -31,6 +28,7 @@ from clearmark.provenance.watermark._front import (
     spectrum,
     whiten,
 )
+from clearmark.provenance.watermark._mask import EDGE, FLAT, edges, ink, mask
 from clearmark.provenance.watermark._payload import Bits
 from clearmark.provenance.watermark._reader import soft_bits
 
@@ -40,17 +38,8 @@ Floats = npt.NDArray[np.float32]
 Complex = npt.NDArray[np.complex64]
 Index = npt.NDArray[np.intp]
 
-FLAT = 0.91
-"""Strength in flat areas that is not passed for the sake of robustness: root mean square, in grey levels."""
-
 LEAST_PSNR = 38.5
 """Below this no picture is marked for the sake of robustness, in dB."""
-
-AIM_PSNR = 40.3
-"""Where texture hides more than it must, the mark may use it down to here, in dB."""
-
-EXPONENTS = (0.5, 0.8)
-"""How strength grows with the power of what hides it: at least so, and at most."""
 
 WEAKEST = 0.5
 """Strength that is not gone below, root mean square in flat areas."""
@@ -77,82 +66,14 @@ VIEWS = (0.4, 0.4, 0.2)
 ROLES = {"paper": (0.25, 0.25, 0.5), "ink": (0.2, 0.4, 0.4)}
 LEAST_AMPLITUDE = 0.1
 """Rounds in which the code bits' amplitudes are fitted, how far each goes, their standard deviation at most,
-the shares of the views (whole, centre, compressed copy; of the layer for ink: whole, brighter, more contrast),
-and the least amplitude."""
-
-FINE_DETAIL, FINE_GAIN = 1.5, 3.0
-BETWEEN, BETWEEN_GAIN = 2.0, 10.0
-"""Detail that counts as grain, and what each grey level of it hides; how much activity hides where there is no
-grain, and how much more with each grey level of it."""
-
-DARK = 0.7
-"""Strength in flat dark areas over that in flat bright ones, between which it rises from 100 to 200 grey
-levels: what cannot be seen on white is seen as mottle in a dusky sky."""
-
-EDGE = 0.04
-"""Strength of the mark's second layer on an edge, as a share of the edge's height."""
-
-SURVIVES = 195.0
-"""Grey level from which on brightening by 1.3 leaves only white."""
+the shares of the views (whole, centre, compressed copy; of the layer for ink: whole, brighter, more
+contrast), and the least amplitude."""
 
 INK = (0.01, 0.6)
 """Share of a picture that is darker than that, between which the mark has two layers."""
 
-LARGER = 1.42
-"""Compression is tried at a picture's own size, but at no more than so many times the canonical one."""
-
 LOST = -10.0
 """Margin of a copy in which nothing is left, in dB."""
-
-
-def texture(plane: Floats) -> Floats:
-    """Return how much more noise hides at each pixel than in a flat area, as a power: 1 in flat areas.
-
-    Noise hides in texture but not beside an edge. The smallest activity around counts, over as far as a lone
-    edge is felt, so both of its sides stay as clean as they were.
-    """
-    import cv2
-
-    detail = plane - blur(plane, FINE_DETAIL)
-    fine = cv2.erode(np.sqrt(blur(detail * detail, FINE_DETAIL)), np.ones((9, 9), np.uint8))
-    broad = cv2.erode(activity(plane)[1], np.ones((31, 31), np.uint8))
-    # Grain of half a grey level is what rounding leaves in flat areas.
-    grain = np.maximum(fine - 0.5, 0)
-    # Between two edges that are near each other it is not flat around, and yet nothing is there to hide in.
-    out: Floats = 1 + np.maximum(FINE_GAIN * grain, np.clip(broad - 1, 0, BETWEEN + BETWEEN_GAIN * grain))
-    return out
-
-
-def mask(plane: Floats) -> Floats:
-    """Return the strength of the mark at each pixel: 1 in flat areas, more in texture.
-
-    The root of texture is what hides anywhere; more of it is used as long as the picture's PSNR allows it.
-    """
-    power = texture(plane)
-    logs = np.log(power[::4, ::4])
-    room = (255 * 10 ** (-AIM_PSNR / 20) / FLAT) ** 2
-    low, high = EXPONENTS
-    for _ in range(5):
-        between = (low + high) / 2
-        low, high = (between, high) if float(np.exp(2 * between * logs).mean()) < room else (low, between)
-    dark = (1 - DARK) * np.clip((200 - blur(plane, DETAIL)) / 100, 0, 1)
-    return blur((power**low * (1 - dark / power)).astype(np.float32), 2.0)
-
-
-def ink(plane: Floats) -> Floats:
-    """Return 1 where `plane` is darker than paper, two pixels beyond it too, and 0 elsewhere."""
-    import cv2
-
-    dark = np.clip((SURVIVES - plane) / 20, 0, 1).astype(np.float32)
-    return blur(cv2.dilate(dark, np.ones((3, 3), np.uint8)), 1.0)
-
-
-def _edges(plane: Floats) -> Floats:
-    """Return the height of the edge at each pixel."""
-    import cv2
-
-    square = np.ones((3, 3), np.uint8)
-    return blur(cv2.dilate(plane, square) - cv2.erode(plane, square), 0.7)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -208,62 +129,6 @@ class Plan:
         # Six code bits to a message bit: 6 mean^2 / (2 variance).
         signal = 10 * math.log10(3 * level**2 / max(float(soft.var()), 1e-12))
         return max(LOST, min(signal, 20 * math.log10(fit / FIT)))
-
-
-Damage = Callable[[Floats, float], tuple[Floats, float, float]]
-"""From luma and its native size over this one: a damaged copy, and how much was cut off above and left."""
-
-
-def _compressed(quality: int) -> Damage:
-    return lambda marked, native: (_at(marked, native, quality), 0, 0)
-
-
-def _cut(marked: Floats, eighths: int) -> tuple[Floats, float, float]:
-    height, width = marked.shape
-    top, left = height * (8 - eighths) // 16, width * (8 - eighths) // 16
-    return marked[top : top + height * eighths // 8, left : left + width * eighths // 8], top, left
-
-
-def _cut_and_shrunk(marked: Floats, native: float) -> tuple[Floats, float, float]:
-    view, top, left = _cut(marked, 6)
-    return _at(view, native / 2, 50), top, left
-
-
-def _at(plane: Floats, scale: float, quality: int) -> Floats:
-    """Return `plane` after JPEG at `scale` of its size (at most LARGER of it)."""
-    scale = min(scale, LARGER)
-    if 0.95 < scale < 1.05:  # as good as its own size
-        return _jpeg(plane, quality)
-    height, width = plane.shape
-    small = resized(plane, max(8, round(width * scale)), max(8, round(height * scale)))
-    return resized(_jpeg(small, quality), width, height)
-
-
-def _brightened(marked: Floats, _: float) -> tuple[Floats, float, float]:
-    return np.clip(marked * 1.3, 0, 255), 0, 0
-
-
-def _contrasted(marked: Floats, _: float) -> tuple[Floats, float, float]:
-    return np.clip((marked - 128) * 1.4 + 128, 0, 255), 0, 0
-
-
-HARD: tuple[Damage, ...] = (
-    _compressed(30),
-    lambda marked, _: _cut(marked, 4),
-    _cut_and_shrunk,
-    _brightened,
-    _contrasted,
-)
-WORTH = (2, 1, 1, 1, 1)
-"""What passing each of HARD counts where not all can be had."""
-
-
-def _jpeg(plane: Floats, quality: int) -> Floats:
-    import cv2
-
-    grey = np.clip(np.round(plane), 0, 255).astype(np.uint8)
-    _, data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.float32)
 
 
 def _origins(message: Message, plane: Floats) -> Index:
@@ -357,11 +222,11 @@ def informed(first: Plan, role: str = "") -> Plan:
         z = whiten(marked)
         yield z
         if role == "ink":
-            yield whiten(_brightened(marked, 1)[0])
-            yield whiten(_contrasted(marked, 1)[0])
+            yield whiten(brightened(marked, 1)[0])
+            yield whiten(contrasted(marked, 1)[0])
             return
         yield z * centre
-        yield whiten(_at(marked, first.native / 2, 50))
+        yield whiten(at(marked, first.native / 2, 50))
 
     for _ in range(ROUNDS):
         marked = np.clip(first.plane + strength * (mark + first.other), 0, 255)
@@ -386,7 +251,7 @@ def layered(coarse: Plan, fine: Plan) -> Layers:
     leaves is ink and its outline, and those hold more at the fine size.
     """
     paper = replace(coarse, mask=coarse.mask * (1 - ink(coarse.plane)))
-    lines = np.sqrt(fine.mask**2 + (EDGE * _edges(fine.plane)) ** 2)
+    lines = np.sqrt(fine.mask**2 + (EDGE * edges(fine.plane)) ** 2)
     drawn = replace(fine, mask=(lines * ink(fine.plane)).astype(np.float32))
     paper, drawn = tilted(paper, 0.0), tilted(drawn, 0.0)
     paper = informed(replace(paper, other=_at_size_of(paper, drawn.mark)), "paper")

@@ -15,8 +15,9 @@ from clearmark.core.errors import WatermarkFailed
 from clearmark.provenance.watermark import Pixels, WatermarkCodec, get_codec
 from clearmark.provenance.watermark._carrier import TILE, carrier_for
 from clearmark.provenance.watermark._convolution import CODE_BITS, decode, encode
-from clearmark.provenance.watermark._front import equalised, fold, spectrum
+from clearmark.provenance.watermark._front import equalised, fold, spectrum, whiten
 from clearmark.provenance.watermark._geometry import Pose, poses, straightened
+from clearmark.provenance.watermark._mask import edges, ink
 from clearmark.provenance.watermark._payload import BITS, frame
 from clearmark.provenance.watermark._quality import luma
 
@@ -199,3 +200,38 @@ def test_poses_undo_what_they_say() -> None:
 
 def test_the_search_is_bounded() -> None:
     assert len(poses()) < 1600
+
+
+def line_art() -> Pixels:
+    """Grey and coloured shapes with black outlines on white."""
+    picture = np.full((512, 512, 3), 255, np.uint8)
+    cv2.circle(picture, (190, 200), 110, (120, 160, 190), -1, cv2.LINE_AA)
+    cv2.circle(picture, (190, 200), 110, (0, 0, 0), 5, cv2.LINE_AA)
+    cv2.rectangle(picture, (280, 260), (430, 440), (150, 60, 40), -1)
+    cv2.rectangle(picture, (280, 260), (430, 440), (0, 0, 0), 5, cv2.LINE_AA)
+    return picture
+
+
+@pytest.mark.parametrize("attack", ["brighter", "cropped, halved, jpeg 50", "jpeg 30", "cropped to 50%"])
+def test_a_drawing_survives_light_and_compression(attack: str) -> None:
+    # Light leaves only the ink, compression little but the paper's low frequencies.
+    codec = get_codec("clearmark", b"key")
+    marked = codec.embed([line_art()], [ID])[0]
+    found = codec.extract([ATTACKS[attack](marked.pixels)])[0]
+    assert found is not None
+    assert found.mark_id == ID
+    assert marked.psnr_db >= 38
+
+
+def test_edges_do_not_count_as_noise() -> None:
+    step = np.full((128, 128), 40, np.float32)
+    step[:, 64:] = 220
+    assert np.abs(whiten(step)).max() < 0.01
+
+
+def test_the_second_layer_keeps_to_ink_and_its_outline() -> None:
+    plane = luma(line_art())
+    share = ink(plane)
+    assert share[200, 190] == pytest.approx(1)
+    assert share[20:40, 20:40].max() == pytest.approx(0, abs=1e-6)
+    assert edges(plane)[20:40, 20:40].max() == 0
