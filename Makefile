@@ -78,9 +78,6 @@ reference-model: $(STAMP) out/reference/audit.jsonl ## train the model that ship
 reference-index: $(STAMP) out/reference/.registered ## what the reference model was trained on, as an index beside it
 	CLEARMARK_HOME=out/reference $(BIN)/python -m clearmark.sdk.reference_index --cache $(CACHE) \
 		--clean out/reference/clean.txt --count $(CLEAN)
-	rm -f generation/reference/memorization/guidance.json
-	$(BIN)/clearmark memorization calibrate --prompts out/reference/clean.txt \
-		--out generation/reference/memorization/guidance.json
 
 guards: $(STAMP) ## refit the guards: make guards DATA=rows.jsonl.gz; the lists, too, with FIT="--icons D --index D ..."
 	$(BIN)/python -m clearmark.guardrails.fit_all --data $(DATA) --drawings $(or $(DRAWINGS),/usr/share/openclipart) \

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections import Counter
@@ -94,11 +93,7 @@ def _build(name: str, place: Path, shards: list[Shard]) -> Built:
 
     ray = import_optional("ray", extra="ray")
     cluster_utils = import_optional("ray.cluster_utils", extra="ray")
-    # On a busy machine a node takes more than the half minute that it has by default.
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
-    # Two raylets of their own, each with one processor, that know each other over the network alone.
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
+    cluster = _cluster(cluster_utils)
     try:
         return build_index(
             place, shards, descriptor=_DESCRIPTOR, runner=RayRunner(cluster.address), work=synthetic
@@ -106,6 +101,25 @@ def _build(name: str, place: Path, shards: list[Shard]) -> Built:
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def _cluster(cluster_utils: Any) -> Any:
+    """Start two raylets, each with one processor, that know each other over the network alone.
+
+    A node has half a minute to come up, which a busy machine may not give it; then it is tried again.
+    """
+    for last in (False, False, True):
+        cluster = cluster_utils.Cluster()
+        try:
+            for _ in range(2):
+                cluster.add_node(num_cpus=1)
+        except Exception:  # Ray raises the base class itself
+            cluster.shutdown()
+            if last:
+                raise
+        else:
+            return cluster
+    raise AssertionError
 
 
 def synthetic(shard: Shard, folder: str) -> Built:

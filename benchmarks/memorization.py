@@ -2,7 +2,8 @@
 
 `--plant CACHE` first trains the reference model on with planted items (CACHE: what its training prepared);
 `--model FOLDER` measures one that was made before. Verbatim and template are reported apart, and nothing is
-fitted: the figures are areas under the curve of the statistic itself. With two extra passes, the first steps
+fitted: the figures are areas under the curve of the statistic itself; where drift looks again was chosen on
+the even probes, so its areas on the odd ones are given as well. With two extra passes, the first steps
 of two more seeds are looked at. `--pictures N` also makes N pictures of each prompt: do they show what was
 planted (the ground truth), and how little do they differ. The model that the planting began with, trained on
 the same items once each, is the control: on it, planted prompts are prompts like any other.
@@ -31,7 +32,7 @@ BARS = {"verbatim": 0.98, "template": 0.93}
 MEMORIZED = 0.15
 """Relative error up to which the verbatim items count as memorized, and the figures mean something."""
 
-JUDGED = "local, 1 step, 2 extra passes"
+JUDGED = "drift, 2 extra passes"
 """The statistic that the bars are held against."""
 
 _STEPS = 3
@@ -124,7 +125,8 @@ def measure(
 def _traced(
     pipeline: Any, probes: Sequence[Probe], kinds: npt.NDArray[np.str_], seeds: int
 ) -> dict[str, Any]:
-    """Return the areas of every statistic of the trace."""
+    """Return the areas of every statistic of the trace, and of drift."""
+    from clearmark.generation.drift import prompt_drift
     from clearmark.generation.guidance import trace_prompts
 
     prompts = [probe.prompt for probe in probes]
@@ -136,6 +138,12 @@ def _traced(
             for steps in (1, _STEPS):
                 label = f"{name}, {steps} step{'s' * (steps > 1)}, {passes - 1} extra passes"
                 out[label] = _areas(values[:, :passes, :steps].mean(axis=(1, 2)), kinds)
+    odd = np.arange(len(kinds)) % 2 == 1
+    for passes in (1, 2):
+        drift = -np.array(prompt_drift(pipeline, prompts, seed=100, passes=passes))
+        label = f"drift, {passes} extra pass{'es' * (passes > 1)}"
+        out[label] = _areas(drift, kinds)
+        out[f"{label}, odd probes"] = _areas(drift[odd], kinds[odd])
     return out
 
 

@@ -118,13 +118,13 @@ def fails_on_a_worker(_shard, _folder):
     raise RuntimeError("no such thing")
 
 
-def test_a_ray_cluster_builds_what_one_builds(pictures, tmp_path, monkeypatch):
+def test_a_ray_cluster_builds_what_one_builds(pictures, tmp_path):
     pytest.importorskip("ray", reason='pip install "clearmark[ray]"')
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "180")  # busy machines take their time
-    from ray.cluster_utils import Cluster
+    from ray import cluster_utils
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    cluster.add_node(num_cpus=1)
+    from clearmark.benchmarks.building import _cluster
+
+    cluster = _cluster(cluster_utils)
     try:
         shards = shards_of(pictures, size=3)
         ref = default_descriptor().ref
