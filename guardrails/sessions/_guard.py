@@ -107,7 +107,7 @@ def score_of(sketch: Sketch, refused: Sequence[Kept], recent: Sequence[Kept]) ->
             meant = _OF_MEANING * likeness(sketch, kept.sketch)
             reworded = _scaled(meant + (1 - _OF_MEANING) * overlap(sketch, kept.sketch), _BOTH)
         later = [each.sketch for each in recent if each.at >= kept.at]
-        split = _scaled(covered(kept.sketch, [sketch, *later]), _COVERED)
+        split = _scaled(covered(kept.sketch, sketch, later), _COVERED)
         for score, kind in ((reworded, "reworded"), (split, "in parts")):
             if score > best:
                 best, match = score, Match(f"refusal {number} before", kind)

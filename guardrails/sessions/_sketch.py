@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ _ENTRY = struct.Struct("<Qf")
 _LEAST_RARE = 5.5  # log of the rank: `the`, `with`, `woman` say little of what a prompt is about
 _RARE_CAP = 10.0
 _TERM_WORTH = 8.0
+_LEAST_ADDED = 0.2
 _WORDS_READ = 48  # of a prompt, for its embedding
 
 
@@ -106,22 +107,19 @@ def likeness(one: Sketch, other: Sketch) -> float:
     return float(a @ b) / length if length else 0.0
 
 
-def covered(refused: Sketch, parts: Sequence[Sketch]) -> float:
-    """Return the share of `refused` that `parts` hold together, 0 where fewer than two add to it."""
+def covered(refused: Sketch, now: Sketch, before: Sequence[Sketch]) -> float:
+    """Return the share of `refused` that `now` holds together with what came `before`.
+
+    0 where `now` adds less than a fifth: then it is no part of the idea, whatever came before.
+    """
     total = sum(refused.words.values())
     if not total:
         return 0.0
-    held: set[int] = set()
-    adding = 0
-    for part in parts:
-        more = set(_shared(refused, part.words)) - held
-        adding += bool(more)
-        held |= more
-    return sum(refused.words[key] for key in held) / total if adding >= 2 else 0.0
-
-
-def _shared(refused: Sketch, words: Iterable[int]) -> Iterable[int]:
-    return (key for key in words if key in refused.words)
+    earlier = {key for sketch in before for key in sketch.words if key in refused.words}
+    added = sum(worth for key, worth in refused.words.items() if key in now.words and key not in earlier)
+    if not earlier or added < _LEAST_ADDED * total:
+        return 0.0
+    return (added + sum(refused.words[key] for key in earlier)) / total
 
 
 def _digest(text: str, key: bytes) -> int:

@@ -55,6 +55,12 @@ def test_the_idea_in_parts(guard):
     assert found.evidence.match.kind == "in parts"
 
 
+def test_what_came_before_does_not_taint_another_idea(guard):
+    guard.remember(Request("murder with a knife in a dark alley", actor="ada"), refused=False)
+    for prompt in ("a man walking a dog", "a knife on a cutting board with bread", "an old alley with cats"):
+        assert asked(guard, prompt).score < 0.5
+
+
 def test_other_people_and_nobody(guard):
     assert asked(guard, REFUSED, actor="bob").score == 0
     guard.remember(Request(REFUSED), refused=True)
@@ -155,7 +161,8 @@ def test_any_bytes_are_a_sketch_or_refused(data):
 def test_shares_are_shares(one, other):
     assert 0 <= overlap(one, other) <= 1 + 1e-9
     assert -1 - 1e-6 <= likeness(one, other) <= 1 + 1e-6
-    assert 0 <= covered(one, [other, one]) <= 1 + 1e-9
+    assert 0 <= covered(one, other, [one]) <= 1 + 1e-9
+    assert covered(one, one, []) == 0
     assert not one.words or overlap(one, one) == pytest.approx(1)
 
 
