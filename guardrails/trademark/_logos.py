@@ -1,205 +1,275 @@
-"""Logos in pixels: regions of one colour, compared by shape with an index of silhouettes.
+"""Logos in pixels: regions of one colour, compared by shape with an index of silhouettes, then verified.
 
-A picture is reduced to a few colours; what hangs together in one colour (single parts, and groups of near
-parts) is a region. Its mask is brought to a common frame by its centre and spread (Hu, IRE Transactions on
-Information Theory 8(2), 1962), blurred, and compared with every silhouette of the index by correlation,
-at several small rotations. Each mark has a threshold of its own, above what ordinary photographs reach.
+Every region's silhouette is compared with every mark of the index; the best candidates are held against the
+picture, and a logistic model weighs what that shows. Each mark also has what is usual for it: the likeness
+that one region in a thousand of ordinary pictures reaches. A disc reaches much, an odd outline little.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from clearmark.core import Box
-from clearmark.core.errors import Error, GuardUnavailable, ModelCorrupt
+from clearmark.core.errors import Error, GuardUnavailable, ModelCorrupt, UsageError
 from clearmark.guardrails.models import entry
+from clearmark.guardrails.trademark._regions import Region, regions
+from clearmark.guardrails.trademark._shapes import (
+    ANGLES,
+    FEATURES,
+    FINE,
+    FRAME,
+    embed,
+    features,
+    framed,
+    silhouette,
+    unit,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FRAME", "MARGIN", "LogoHit", "LogoIndex", "find_logos", "frame", "logo_index", "regions"]
+__all__ = [
+    "Candidate",
+    "LogoHit",
+    "LogoIndex",
+    "Weights",
+    "candidates",
+    "find_logos",
+    "logo_index",
+    "read_index",
+    "turned",
+]
 
-FRAME = 32
-"""Side of the frame that masks are compared in."""
+UNUSUAL = 0.80
+"""What is taken to be usual for marks that were added and not measured: the middle of those that ship."""
 
-MARGIN = 0.04
-"""How far above its threshold a mark must lie; the card says what it costs and what it spares."""
-
-_SIDE = 384
-_COLOURS = 6
-_LEAST, _LARGEST = 0.02, 0.9  # shares of the picture's side that a region's longer side may have
-_MOST_REGIONS = 120
-_ANGLES = (-15, -10, -5, 0, 5, 10, 15)
-_SPREAD = 6.5  # pixels of the frame that one standard deviation takes
+_LEAST = 0.70  # likeness below which nothing is verified
+_PROMISING, _PER_REGION, _VERIFIED = 48, 2, 12
+_SHOWN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class LogoHit:
-    """A mark, where it is in the picture, its correlation, and the mark's own threshold."""
+    """A mark, where it is in the picture, and how sure that is: 0.5 at the limit that the card gives."""
 
     name: str
     box: Box
-    likeness: float
-    threshold: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A mark that a region could be: its number in the index, the box, and the features to weigh."""
+
+    mark: int
+    box: Box
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """A logistic model over `FEATURES`, standardised; log-odds of 0 are the limit."""
+
+    mean: NDArray[np.float32]
+    scale: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    bias: float
+
+    @classmethod
+    def none(cls) -> Weights:
+        """Return a model that finds nothing: of an index that was built and not fitted."""
+        import numpy as np
+
+        count = len(FEATURES)
+        return cls(
+            np.zeros(count, np.float32), np.ones(count, np.float32), np.zeros(count, np.float32), -30.0
+        )
+
+    def log_odds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the log-odds of rows [candidates, features]."""
+        import numpy as np
+
+        plain = np.clip((rows - self.mean) / self.scale, -6, 6)
+        return np.asarray(plain @ self.weights + self.bias, np.float32)
 
 
 class LogoIndex:
-    """Names, silhouettes as unit vectors [marks, FRAME * FRAME], and a threshold each."""
+    """Names, silhouettes, and what is usual for each."""
 
-    def __init__(self, names: tuple[str, ...], masks: NDArray[np.uint8], limits: NDArray[np.float32]) -> None:
-        """Take masks [marks, FRAME, FRAME] of 0 to 255.
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        shapes: NDArray[np.bool_],
+        usual: NDArray[np.float32],
+        *,
+        basis: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Take shapes [marks, FINE, FINE] in the common frame, and a likeness each.
+
+        `basis` [FRAME * FRAME, dimensions] makes the search quicker: directions in which shapes differ.
 
         Raises:
             ModelCorrupt: when the arrays do not fit together.
         """
-        if masks.shape != (len(names), FRAME, FRAME) or limits.shape != (len(names),):
+        import numpy as np
+
+        if shapes.shape != (len(names), FINE, FINE) or usual.shape != (len(names),):
             raise ModelCorrupt("the logo index's arrays do not fit together", hint="reinstall clearmark")
-        self.names, self.limits = names, limits
-        self.vectors = unit(masks.reshape(len(names), -1))
+        self.names, self.usual, self.basis = names, usual, basis
+        self._bits = np.packbits(shapes.reshape(len(names), -1), axis=1)
+        rows = unit(embed([shape.astype(np.uint8) * 255 for shape in shapes]))
+        self.vectors = rows if basis is None else np.asarray(rows @ basis, dtype=np.float32)
 
     def __len__(self) -> int:
         return len(self.names)
 
+    @classmethod
+    def of(cls, marks: Mapping[str, NDArray[np.uint8]]) -> LogoIndex:
+        """Make an index of your own marks: a mask of 0 and 255 each, of any size.
 
-def unit(rows: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return rows with mean 0 and length 1: their products are correlations."""
-    import numpy as np
+        Raises:
+            UsageError: without a mark, or for a mask that shows nothing.
+        """
+        import numpy as np
 
-    flat = rows.astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return np.asarray(flat / np.maximum(length, 1e-6), dtype=np.float32)
+        if not marks or any(mask.ndim != 2 or not mask.any() for mask in marks.values()):
+            raise UsageError("a mark's mask [height, width] shows nothing", hint="255 is the mark")
+        shapes = np.stack([framed((mask > 127).astype(np.uint8) * 255) > 127 for mask in marks.values()])
+        return cls(tuple(marks), shapes, np.full(len(marks), UNUSUAL, dtype=np.float32))
+
+    def bits(self, mark: int) -> bytes:
+        """Return the packed pixels of one silhouette."""
+        return bytes(self._bits[mark].tobytes())
+
+    def likenesses(self, rows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the correlation of embedded masks with every mark [masks, marks]."""
+        import numpy as np
+
+        flat = unit(rows)
+        return np.asarray((flat if self.basis is None else flat @ self.basis) @ self.vectors.T, np.float32)
 
 
-def frame(mask: NDArray[np.uint8], angle: float = 0.0) -> NDArray[np.uint8]:
-    """Return a mask (0 or 255) in the common frame [FRAME, FRAME], turned by `angle` degrees, blurred."""
+def turned(found: list[Region], angles: tuple[float, ...] = ANGLES) -> NDArray[np.uint8]:
+    """Return the regions in the small frame at every angle [regions * angles, FRAME * FRAME]."""
+    return embed([framed(region.mask, FRAME, angle) for region in found for angle in angles])
+
+
+def candidates(rgb: NDArray[np.uint8], index: LogoIndex) -> list[Candidate]:
+    """Return what could be a mark in a picture [height, width, 3], with the features of each."""
     import cv2
     import numpy as np
 
-    moments = cv2.moments(mask, binaryImage=True)
-    if moments["m00"] <= 0:
-        return np.zeros((FRAME, FRAME), dtype=np.uint8)
-    x, y = moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]
-    spread = max(1e-3, ((moments["mu20"] + moments["mu02"]) / (2 * moments["m00"])) ** 0.5)
-    scale = _SPREAD / spread
-    turn = cv2.getRotationMatrix2D((x, y), angle, scale)
-    turn[:, 2] += FRAME / 2 - np.array([x, y]) - 0.5
-    if scale < 1:  # keep thin strokes when shrinking
-        sigma = 0.5 / scale
-        mask = cv2.GaussianBlur(mask, (0, 0), sigma)
-    placed = cv2.warpAffine(mask, turn, (FRAME, FRAME), flags=cv2.INTER_LINEAR)
-    return np.asarray(cv2.GaussianBlur(placed, (0, 0), 0.8), dtype=np.uint8)
+    found = regions(rgb)
+    if not found:
+        return []
+    first = index.likenesses(turned(found, ANGLES[:2])).reshape(len(found), 2, -1).max(axis=1)
+    # A mark may be alike as few things are, or more alike than is usual for it: both are looked at.
+    ranks = np.minimum(_ranks(first.max(axis=1)), _ranks((first - index.usual).max(axis=1)))
+    found = [found[at] for at in np.argsort(ranks, kind="stable")[:_PROMISING]]
+    likeness = index.likenesses(turned(found)).reshape(len(found), len(ANGLES), -1)
+    best, angle = likeness.max(axis=1), likeness.argmax(axis=1)
+    over = best - index.usual
+    count = min(_PER_REGION, len(index))
+    tops = np.concatenate(
+        [np.argpartition(-rows, count - 1, axis=1)[:, :count] for rows in (best, over)], axis=1
+    )
+    pairs = {(at, int(mark)) for at in range(len(found)) for mark in tops[at] if best[at, mark] >= _LEAST}
+    listed = sorted(pairs)
+    if not listed:
+        return []
+    alike, above = (_ranks(np.array([rows[pair] for pair in listed], np.float32)) for rows in (best, over))
+    order = np.argsort(np.minimum(alike, above), kind="stable")
+    lab = cv2.cvtColor(rgb, cv2.COLOR_RGB2LAB).astype(np.float32)
+    lab[:, :, 0] *= 100 / 255
+    out: list[Candidate] = []
+    taken: list[tuple[int, Region]] = []
+    for at, mark in (listed[place] for place in order):
+        region = found[at]
+        if any(mark == other and region.near(place) for other, place in taken):
+            continue
+        taken.append((mark, region))
+        row = features(
+            lab,
+            region,
+            silhouette(index.bits(mark)),
+            angle=ANGLES[angle[at, mark]],
+            likeness=float(best[at, mark]),
+            over=float(over[at, mark]),
+        )
+        out.append(Candidate(mark, region.box, row))
+        if len(out) == _VERIFIED:
+            break
+    return out
 
 
-def regions(rgb: NDArray[np.uint8]) -> Iterator[tuple[Box, NDArray[np.uint8]]]:
-    """Yield boxes in pixels of `rgb` and masks of what hangs together in one colour."""
-    import cv2
+def _ranks(values: NDArray[np.float32]) -> NDArray[np.intp]:
+    """Return the place of each value, the largest first."""
     import numpy as np
 
-    height, width = rgb.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.bilateralFilter(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), 5, 30, 5)
-    lab = cv2.cvtColor(small, cv2.COLOR_RGB2LAB).reshape(-1, 3).astype(np.float32)
-    seen: set[tuple[int, ...]] = set()
-    found: list[tuple[int, Box, NDArray[np.uint8]]] = []
-    longest = max(size)
-    for labels in _palettes(lab, size):
-        for colour in range(int(labels.max()) + 1):
-            mask = (labels == colour).astype(np.uint8) * 255
-            for reach in (0, 5, 11):
-                joined = cv2.dilate(mask, np.ones((reach, reach), np.uint8)) if reach else mask
-                count, parts, stats, _ = cv2.connectedComponentsWithStats(joined)
-                for part in range(1, count):
-                    x, y, w, h, _area = (int(value) for value in stats[part])
-                    if not _LEAST * longest * 3 <= max(w, h) <= _LARGEST * longest or min(w, h) < 8:
-                        continue
-                    key = (x // 4, y // 4, w // 4, h // 4)
-                    cut = np.where(parts[y : y + h, x : x + w] == part, mask[y : y + h, x : x + w], 0)
-                    inside = int((cut > 0).sum())
-                    if inside < 60 or (*key, inside // 64) in seen:
-                        continue
-                    seen.add((*key, inside // 64))
-                    box = Box(round(x / scale), round(y / scale), round(w / scale), round(h / scale))
-                    found.append((inside, box, cut.astype(np.uint8)))
-    found.sort(key=lambda item: -item[0])
-    yield from ((box, cut) for _, box, cut in found[:_MOST_REGIONS])
-
-
-def _palettes(lab: NDArray[np.float32], size: tuple[int, int]) -> Iterator[NDArray[np.int32]]:
-    """Yield the picture reduced to a few colours, found by k-means with a fixed start."""
-    import cv2
-    import numpy as np
-
-    cv2.setRNGSeed(0)
-    step = max(1, len(lab) // 6000)
-    stop = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 12, 1.0)
-    for colours in (_COLOURS, 2 * _COLOURS):
-        _, _, centres = cv2.kmeans(
-            np.ascontiguousarray(lab[::step]), min(colours, max(1, len(lab[::step]))), None, stop, 1,
-            cv2.KMEANS_PP_CENTERS,
-        )  # fmt: skip
-        away = ((lab[:, None, :] - centres[None]) ** 2).sum(2)
-        yield away.argmin(1).astype(np.int32).reshape(size[1], size[0])
-
-
-def likenesses(rgb: NDArray[np.uint8], index: LogoIndex) -> tuple[list[Box], NDArray[np.float32]]:
-    """Return the regions of a picture and their best correlation with every mark [regions, marks]."""
-    import numpy as np
-
-    boxes: list[Box] = []
-    rows: list[NDArray[np.uint8]] = []
-    for box, mask in regions(rgb):
-        boxes.append(box)
-        rows.extend(frame(mask, angle).reshape(-1) for angle in _ANGLES)
-    if not boxes:
-        return [], np.empty((0, len(index)), dtype=np.float32)
-    products = unit(np.stack(rows)) @ index.vectors.T
-    return boxes, np.asarray(products.reshape(len(boxes), len(_ANGLES), -1).max(axis=1), dtype=np.float32)
+    return np.argsort(np.argsort(-values, kind="stable"), kind="stable")
 
 
 def find_logos(
-    rgb: NDArray[np.uint8], index: LogoIndex | None = None, margin: float = MARGIN
+    rgb: NDArray[np.uint8], index: LogoIndex | None = None, *, least: float = _SHOWN
 ) -> list[LogoHit]:
-    """Return the marks in a picture [height, width, 3], the clearest first, at most one a region."""
-    used = index or logo_index()
-    boxes, products = likenesses(rgb, used)
+    """Return the marks in a picture [height, width, 3] that reach `least`, the surest first.
+
+    Raises:
+        GuardUnavailable: when the weights are absent or not the ones on record.
+    """
+    import numpy as np
+
+    shipped, weights = _shipped()
+    used = index or shipped
+    found = candidates(rgb, used)
+    if not found:
+        return []
+    odds = np.clip(weights.log_odds(np.stack([one.features for one in found])), -30, 30)
+    scores = 1 / (1 + np.exp(-odds))
     hits: dict[str, LogoHit] = {}
-    for box, row in zip(boxes, products - used.limits - margin, strict=True):
-        at = int(row.argmax())
-        if row[at] >= 0:
-            hit = LogoHit(
-                used.names[at],
-                box,
-                float(row[at] + used.limits[at] + margin),
-                float(used.limits[at]) + margin,
-            )
-            before = hits.get(hit.name)
-            if before is None or before.likeness < hit.likeness:
-                hits[hit.name] = hit
-    return sorted(hits.values(), key=lambda hit: hit.threshold - hit.likeness)
+    for one, score in sorted(zip(found, scores, strict=True), key=lambda pair: -pair[1]):
+        if score >= least:
+            hits.setdefault(used.names[one.mark], LogoHit(used.names[one.mark], one.box, float(score)))
+    return list(hits.values())
 
 
-@lru_cache(maxsize=1)
 def logo_index() -> LogoIndex:
-    """Read the index that ships, after checking its digest; once.
+    """Return the index that ships.
 
     Raises:
         GuardUnavailable: when it is absent or not the one on record.
     """
-    import numpy as np
+    return _shipped()[0]
 
+
+@lru_cache(maxsize=1)
+def _shipped() -> tuple[LogoIndex, Weights]:
     try:
         (path,) = entry("logo-shapes").verify().values()
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            names = tuple(arrays["names"].tobytes().decode().split("\n"))
-            return LogoIndex(names, arrays["masks"], arrays["limits"].astype(np.float32))
+        return read_index(path.read_bytes())
     except Error as exc:
         raise GuardUnavailable(f"logos: {exc.message}", hint=exc.hint) from exc
     except (OSError, ValueError, KeyError) as exc:
         raise GuardUnavailable("logos: the index cannot be read", hint="reinstall clearmark") from exc
+
+
+def read_index(data: bytes) -> tuple[LogoIndex, Weights]:
+    """Read what `logos build` and `logos fit` wrote."""
+    import numpy as np
+
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        names = tuple(arrays["names"].tobytes().decode().split("\n"))
+        shapes = np.unpackbits(arrays["shapes"], axis=1).reshape(-1, FINE, FINE).astype(bool)
+        index = LogoIndex(
+            names, shapes, arrays["usual"].astype(np.float32), basis=arrays["basis"].astype(np.float32)
+        )
+        count = len(FEATURES)
+        mean, scale, weights = (arrays[name].astype(np.float32) for name in ("mean", "scale", "weights"))
+        if mean.shape != (count,) or scale.shape != (count,) or weights.shape != (count + 1,):
+            raise ModelCorrupt("the logo index's weights do not fit", hint="reinstall clearmark")
+    return index, Weights(mean, scale, weights[:-1], float(weights[-1]))

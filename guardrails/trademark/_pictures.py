@@ -13,7 +13,7 @@ from clearmark.core.optional import import_optional
 from clearmark.guardrails._media import pixels_of, unavailable
 from clearmark.guardrails.models import entry
 from clearmark.guardrails.trademark._brands import find_brands
-from clearmark.guardrails.trademark._logos import LogoHit, find_logos
+from clearmark.guardrails.trademark._logos import LogoIndex, find_logos
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ class MarkGuard:
     """
 
     name = "marks"
-    version = "1"
+    version = "2"
     stages = frozenset({Stage.INPUT_MEDIA, Stage.OUTPUT})
     categories: tuple[str, ...] = ("trademark",)
 
@@ -47,9 +47,13 @@ class MarkGuard:
         *,
         reader: TextReader | None = None,
         judge: Callable[[str], dict[str, bool | int | float | str]] | None = None,
+        own: LogoIndex | None = None,
     ) -> None:
-        """Read words by `reader`, and hand them to `judge`; without a reader only shapes are looked at."""
-        self._reader, self._judge = reader, judge
+        """Read words by `reader`, and hand them to `judge`; without a reader only shapes are looked at.
+
+        `own` are further marks to look for (`LogoIndex.of`).
+        """
+        self._reader, self._judge, self._own = reader, judge, own
 
     def check(self, batch: Sequence[Subject]) -> list[list[Finding]]:
         """Return the marks of every picture, the clearest first; one finding of score 0 where there are none.
@@ -63,7 +67,8 @@ class MarkGuard:
     def _check(self, subject: Subject) -> list[Finding]:
         began = time.perf_counter()
         rgb = pixels_of(self.name, subject)
-        found = [(_score(hit), hit.box, Match(hit.name, "logo")) for hit in find_logos(rgb)]
+        hits = find_logos(rgb) + (find_logos(rgb, self._own) if self._own is not None else [])
+        found = [(hit.score, hit.box, Match(hit.name, "logo")) for hit in hits]
         facts: dict[str, bool | int | float | str] = {"logo_count": len(found)}
         if self._reader is not None:
             lines = self._reader(rgb)
@@ -94,11 +99,6 @@ class MarkGuard:
             )
             for number, item in enumerate(shown)
         ]
-
-
-def _score(hit: LogoHit) -> float:
-    """Return 0.5 at the mark's own threshold, 1 for an equal shape."""
-    return min(1.0, 0.5 + 0.5 * (hit.likeness - hit.threshold) / max(1e-3, 1 - hit.threshold))
 
 
 def read_text(rgb: NDArray[np.uint8]) -> list[tuple[str, Box]]:

@@ -12,9 +12,11 @@ import pytest
 from tests.contract.guard_contract import GuardContract
 
 from clearmark.core import Asset, Box, Guard, Request, Stage, Subject
-from clearmark.core.errors import ModelCorrupt
+from clearmark.core.errors import ModelCorrupt, UsageError
 from clearmark.guardrails.trademark import LogoIndex, MarkGuard, find_logos, logo_index, read_text
-from clearmark.guardrails.trademark._logos import FRAME, frame
+from clearmark.guardrails.trademark._logos import candidates
+from clearmark.guardrails.trademark._regions import regions
+from clearmark.guardrails.trademark._shapes import FEATURES, FINE
 
 
 class TestMarkGuard(GuardContract):
@@ -36,8 +38,7 @@ def _shape(side: int, angle: float = 0.0) -> PIL.Image.Image:
 
 
 def _index() -> LogoIndex:
-    mask = frame(np.asarray(_shape(128)))
-    return LogoIndex(("Ringfork",), mask[None], np.array([0.9], dtype=np.float32))
+    return LogoIndex.of({"Ringfork": np.asarray(_shape(128))})
 
 
 @pytest.mark.parametrize(("side", "angle", "quality"), [(80, 0, 50), (150, 12, 50), (200, -9, 30)])
@@ -63,10 +64,38 @@ def test_other_shapes_are_not_the_mark() -> None:
 def test_the_index_that_ships_holds_together() -> None:
     index = logo_index()
     assert len(index) > 3000
-    assert index.vectors.shape == (len(index), FRAME * FRAME)
-    assert 0 < index.limits.min() <= index.limits.max() < 1
+    assert len(index.vectors) == len(index.names) == len(index)
+    assert 0 < index.usual.min() <= index.usual.max() < 1
     with pytest.raises(ModelCorrupt):
-        LogoIndex(("a", "b"), np.zeros((1, FRAME, FRAME), np.uint8), np.zeros(1, np.float32))
+        LogoIndex(("a", "b"), np.zeros((1, FINE, FINE), np.bool_), np.zeros(1, np.float32))
+    with pytest.raises(UsageError):
+        LogoIndex.of({"nothing": np.zeros((20, 20), np.uint8)})
+
+
+def test_marks_of_ones_own_are_looked_for_beside_those_that_ship() -> None:
+    picture = PIL.Image.linear_gradient("L").resize((512, 512)).convert("RGB")
+    picture.paste((200, 30, 40), (100, 220), _shape(150, 5))
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    asset = Asset(data=out.getvalue(), media_type="image/png")
+    findings = MarkGuard(own=_index()).check(
+        [Subject(stage=Stage.OUTPUT, request=Request("x"), asset=asset)]
+    )[0]
+    assert findings[0].evidence.match is not None
+    assert findings[0].evidence.match.item == "Ringfork"
+    assert findings[0].score >= 0.5
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (700, 5), (33, 40), (640, 96)])
+def test_pictures_of_any_shape_have_regions_within_them(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(2).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    pixels[: size[1] // 2] = 40
+    for region in regions(pixels):
+        assert 0 <= region.box.x < size[0]
+        assert 0 <= region.box.y < size[1]
+    for one in candidates(pixels, _index()):
+        assert one.features.shape == (len(FEATURES),)
+        assert np.isfinite(one.features).all()
 
 
 def _check(guard: MarkGuard) -> list:
