@@ -27,6 +27,7 @@ app = typer.Typer(no_args_is_help=True)
 
 _MAX_LINE = 1_000_000
 _MAX_ROWS = 1_000_000
+_PATIENCE_S = 900.0  # nobody waits for an answer, and a busy machine is no reason to measure all over again
 _HARMLESS = frozenset(["harmless", "safe", "benign"])
 _WORDS = {"safe": False, "harmless": False, "benign": False, "unsafe": True, "harmful": True}
 _ROW = 'one JSON object a line: {"id": "1", "prompt": "a red apple", "label": 0}'
@@ -65,7 +66,7 @@ def prompts(
     """Measure labelled prompts: areas, recall, calibration, evasion, and what the policy does with them."""
     from clearmark.guardrails.prompt.attacks import ATTACKS
 
-    checker = Checker.from_policy(policy, home=Home.locate(home).path)
+    checker = replace(Checker.from_policy(policy, home=Home.locate(home).path), timeout_s=_PATIENCE_S)
     rows = list(_prompt_rows(file))
     with progress("measuring prompts", len(rows)) as advance:
         scored = score_rows(checker, rows, advance=advance)
@@ -95,7 +96,7 @@ def images(
     json_: JsonOption = False,
 ) -> int:
     """Measure labelled pictures: areas, recall, calibration, and what the policy does with them."""
-    checker = Checker.from_policy(policy, home=Home.locate(home).path)
+    checker = replace(Checker.from_policy(policy, home=Home.locate(home).path), timeout_s=_PATIENCE_S)
     labels = list(_picture_labels(folder))
     scored: list[Scored] = []
     with progress("measuring pictures", len(labels)) as advance:
