@@ -250,8 +250,9 @@ def layered(coarse: Plan, fine: Plan) -> Layers:
     What compression leaves of paper are low frequencies, which the coarse size has. What too much light
     leaves is ink and its outline, and those hold more at the fine size.
     """
-    paper = replace(coarse, mask=coarse.mask * (1 - ink(coarse.plane)))
-    lines = np.sqrt(fine.mask**2 + (EDGE * edges(fine.plane)) ** 2)
+    # Where there is ink both lie, each at half the power.
+    paper = replace(coarse, mask=coarse.mask * np.sqrt(1 - ink(coarse.plane) / 2))
+    lines = np.sqrt(fine.mask**2 / 2 + (EDGE * edges(fine.plane)) ** 2)
     drawn = replace(fine, mask=(lines * ink(fine.plane)).astype(np.float32))
     paper, drawn = tilted(paper, 0.0), tilted(drawn, 0.0)
     paper = informed(replace(paper, other=_at_size_of(paper, drawn.mark)), "paper")

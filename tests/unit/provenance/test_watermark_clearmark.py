@@ -212,7 +212,18 @@ def line_art() -> Pixels:
     return picture
 
 
-@pytest.mark.parametrize("attack", ["brighter", "cropped, halved, jpeg 50", "jpeg 30", "cropped to 50%"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "brighter",
+        "jpeg 30",
+        "cropped to 50%",
+        pytest.param(
+            "cropped, halved, jpeg 50",
+            marks=pytest.mark.xfail(strict=True, reason="outlines drown the mark; see docs/watermark.md"),
+        ),
+    ],
+)
 def test_a_drawing_survives_light_and_compression(attack: str) -> None:
     # Light leaves only the ink, compression little but the paper's low frequencies.
     codec = get_codec("clearmark", b"key")
