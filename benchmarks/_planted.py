@@ -131,7 +131,7 @@ def plant(
     others: int | None = None,
     versions: int = 32,
     share: float = SHARE,
-    steps: int = 1300,
+    steps: int = 1150,
     batch: int = 8,
     rate: float = 1e-3,
     look: int = 300,

@@ -2,8 +2,8 @@
 
 `--plant CACHE` first trains the reference model on with planted items (CACHE: what its training prepared);
 `--model FOLDER` measures one that was made before. Verbatim and template are reported apart, and nothing is
-fitted: the figures are areas under the curve of the statistic itself; where drift looks again was chosen on
-the even probes, so its areas on the odd ones are given as well. With two extra passes, the first steps
+fitted: the figures are areas under the curve of the statistic itself; where drift looks again was picked on
+such a model, mostly by its even probes, so its areas on the odd ones are given as well. With two extra passes, the first steps
 of two more seeds are looked at. `--pictures N` also makes N pictures of each prompt: do they show what was
 planted (the ground truth), and how little do they differ. The model that the planting began with, trained on
 the same items once each, is the control: on it, planted prompts are prompts like any other.
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, help="folder of a model with planted items")
     parser.add_argument("--plant", type=Path, help="cache of the reference model's training: make a model")
     parser.add_argument("--out", type=Path, default=Path("out/planted"), help="where `--plant` puts it")
-    parser.add_argument("--steps", type=int, default=1300, help="training steps of `--plant`")
+    parser.add_argument("--steps", type=int, default=1150, help="training steps of `--plant`")
     parser.add_argument("--share", type=float, default=SHARE, help="share of a batch that is planted")
     parser.add_argument(
         "--control", type=Path, help="model without planted items; default: the one that ships"

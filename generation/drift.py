@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["AT", "prompt_drift"]
 
 AT = 0.93
-"""How far up the noise schedule it is looked again, of 1: chosen on one half of the probes of
+"""How far up the noise schedule it is looked again, of 1: picked on the probes of
 `clearmark bench memorization`, like the two below."""
 
 _WINDOW = 5
