@@ -54,7 +54,7 @@ def _moved(copy: Copy, seq: int) -> int:
     The record of a pruning names all its places by one digest: when some of them moved, it vouches for none.
     """
     touched = any(place >= seq for place in copy.original.pruned)
-    return min([commit_of(copy, seq), *(copy.original.pruned if touched else ())])
+    return int(min([commit_of(copy, seq), *(copy.original.pruned if touched else ())]))
 
 
 @kind("event removed, the gap closed, tiles made to fit")

@@ -89,7 +89,7 @@ def whiten(plane: Floats) -> Floats:
     power everywhere; outliers are clipped there. A further division by the root of that strength makes up for
     the mask, which gave flat areas less than their share of noise.
     """
-    detail = plane - _median(plane)
+    detail: Floats = plane - _median(plane)
     strength = np.sqrt(np.maximum(blur(detail * detail, NEAR), 0)) + FLOOR
     out: Floats = np.clip(detail / strength, -LIMIT, LIMIT) / np.sqrt(strength)
     return out
