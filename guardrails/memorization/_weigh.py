@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clearmark.core.errors import UsageError
-from clearmark.guardrails.memorization.calibration import EVIDENCE, fitted
+from clearmark.guardrails.memorization.calibration import EVIDENCE, fitted, trusted
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["fit_weights", "read_evidence"]
+__all__ = ["fit_weights", "held_out", "read_evidence"]
 
 _ROUNDS = 12
 _RIDGE = 2e-3
@@ -35,24 +35,34 @@ _PRIOR_BIAS = -6.0
 
 
 def read_evidence(
-    path: Path, reuse: Mapping[str, Sequence[str]]
+    path: Path, reuse: Mapping[str, Sequence[str]], *, across: bool = False
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-    """Return the evidence of the right candidates [n, k], and that of each negative's candidates [m_i, k].
+    """Return the trusted evidence of the right candidates [n, k], and that of each negative's [m_i, k].
 
-    Pairs in `reuse` are left out: a picture that does re-use another one is no negative for it.
+    Pairs in `reuse` are left out: a picture that does re-use another one is no negative for it. So are, with
+    `across`, all pairs within a package: sets of drawings re-use their parts more often than anyone labels.
 
     Raises:
         UsageError: the file holds evidence of another version, or not enough of it.
     """
     import numpy as np
 
-    rows = [json.loads(line) for line in path.read_text().splitlines()][1:]
+    head, *rows = [json.loads(line) for line in path.read_text().splitlines()]
+    of: Mapping[str, str] = head.get("packages", {}) if across else {}
     right: list[Any] = []
     wrong: list[NDArray[np.float64]] = []
     for row in rows:
         known = reuse.get(row["key"], ())
-        some = [m["evidence"] for m in row["found"] if m["key"] != row["right"] and m["key"] not in known]
-        right.extend(m["evidence"] for m in row["found"] if row["right"] and m["key"] == row["right"])
+        some = [
+            trusted(m["evidence"])
+            for m in row["found"]
+            if m["key"] != row["right"]
+            and m["key"] not in known
+            and of.get(m["key"], "") != row.get("package", "-")
+        ]
+        right.extend(
+            trusted(m["evidence"]) for m in row["found"] if row["right"] and m["key"] == row["right"]
+        )
         if some and not row["right"]:
             wrong.append(np.array(some, dtype=np.float64))
     positives = np.array(right, dtype=np.float64)
@@ -89,3 +99,25 @@ def fit_weights(positives: NDArray[np.float64], negatives: Sequence[NDArray[np.f
     return fitted(
         round(float(model[0]), 4), {n: round(float(w), 4) for n, w in zip(EVIDENCE, model[1:], strict=True)}
     )
+
+
+def held_out(
+    positives: NDArray[np.float64], negatives: Sequence[NDArray[np.float64]], *, folds: int = 3
+) -> tuple[float, int]:
+    """Return the share of copies above all but one in a thousand negatives, and how many of these are above.
+
+    Each fold is weighed by what the others are fitted on; the scores of all folds share one threshold.
+    """
+    import numpy as np
+
+    right, wrong = np.empty(len(positives)), np.empty(len(negatives))
+    for fold in range(folds):
+        ours, theirs = np.arange(len(positives)) % folds, np.arange(len(negatives)) % folds
+        rest = [some for some, number in zip(negatives, theirs, strict=True) if number != fold]
+        document = json.loads(fit_weights(positives[ours != fold], rest))
+        weights = np.array([document["weights"][name] for name in EVIDENCE])
+        right[ours == fold] = positives[ours == fold] @ weights + document["bias"]
+        for place in np.flatnonzero(theirs == fold):
+            wrong[place] = (negatives[place] @ weights).max() + document["bias"]
+    threshold = np.sort(wrong)[::-1][len(wrong) // 1000]
+    return float((right > threshold).mean()), int((wrong > threshold).sum())

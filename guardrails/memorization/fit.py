@@ -22,7 +22,7 @@ from clearmark.core.errors import Error, UsageError
 from clearmark.core.optional import import_optional
 from clearmark.guardrails.memorization._augment import augment
 from clearmark.guardrails.memorization._network import SIDE, build_module, pretrained
-from clearmark.guardrails.memorization._weigh import fit_weights, read_evidence
+from clearmark.guardrails.memorization._weigh import fit_weights, held_out, read_evidence
 from clearmark.guardrails.memorization._wording import fit_words
 
 if TYPE_CHECKING:
@@ -54,15 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--views", type=int, default=4, help="views of each picture, for `head`")
     parser.add_argument("--evidence", type=Path, help="for `weights`: a file of `clearmark bench copies`")
     parser.add_argument("--reuse", type=Path, help="for `weights`: pairs labelled as real re-use")
+    parser.add_argument("--across", action="store_true", help="for `weights`: no negatives within a package")
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=20261124)
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     if options.stage == "weights":
         known = json.loads(options.reuse.read_bytes())["pairs"] if options.reuse else {}
-        positives, negatives = read_evidence(options.evidence, known)
+        positives, negatives = read_evidence(options.evidence, known, across=options.across)
         (options.out / "weights.json").write_bytes(fit_weights(positives, negatives))
         _say(f"{len(positives)} copies, {len(negatives)} negatives")
+        recall, alarms = held_out(positives, negatives)
+        _say(f"three-fold, held out: {recall:.3f} of the copies found at {alarms} alarms")
         return 0
     if options.stage == "words":
         pictures = load_pictures(
