@@ -24,8 +24,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt -e ".[local,postgres,faces,memorization,dev]"
 	@# invisible-watermark asks for opencv-python, which overwrites the files of opencv-python-headless; it runs
-	@# on either. Its other requirements (torch, PyWavelets, numpy, Pillow) are there already.
-	$(BIN)/pip install -q -c constraints.txt --no-deps invisible-watermark
+	@# on either, and so does blind-watermark. What else they require (torch, PyWavelets, numpy) is there already.
+	$(BIN)/pip install -q -c constraints.txt --no-deps invisible-watermark blind-watermark
 	@touch $@
 
 demo: $(STAMP) ## make one picture, verify it, verify the ledger
