@@ -6,6 +6,7 @@ What a step is made from comes from registries (npm, PyPI, Debian), beside the l
     npm pack simple-icons name-suggestion-index    # unpacked: --icons, --index
     pip install nba_api resvg-py
     apt-get install wamerican mate-backgrounds openclipart-svg   # --words, --photos, --drawings
+    apt-get install openclipart-png              # --clipart
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ STEPS: tuple[Step, ...] = (
     Step("people", f"{_ROOM}.likeness.build", "", ("labels", "data")),
     Step("brands", f"{_ROOM}.trademark.build", "", ("icons", "index", "data", "words")),
     Step("characters", f"{_ROOM}.trademark.descriptions", "fit", ("data",)),
-    Step("logos", f"{_ROOM}.trademark.logos", "build", ("icons", "photos")),
+    Step("logos", f"{_ROOM}.trademark.logos", "build", ("icons", "photos", "clipart")),
+    Step("logo-weights", f"{_ROOM}.trademark.logos", "fit", ("icons", "photos", "clipart")),
 )
 """In the order in which they build on one another."""
 

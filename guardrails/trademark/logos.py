@@ -1,7 +1,7 @@
 """Build and measure the index of logos: `python -m clearmark.guardrails.trademark.logos STEP ...`.
 
 `build --icons DIR --photos DIR` renders every SVG of simple-icons (by `resvg-py`) and learns from pieces of
-the photographs (and of the drawings in `--drawings`) what is usual for each mark. `fit`, with the same
+the photographs (and of the drawings in `--clipart`) what is usual for each mark. `fit`, with the same
 options, weighs marks pasted into them against what only looks like one. `measure` pastes 300 other draws into
 photographs (15 to 40% of the side, turned by up to 15 degrees, JPEG of quality 50) and counts false alarms on
 them as they are: give it folders that the other two have not seen. `measure --part 2/7` does a seventh of
@@ -146,7 +146,7 @@ def _build(options: argparse.Namespace) -> dict[str, Any]:
 def _plain(options: argparse.Namespace) -> tuple[list[Any], list[Any]]:
     """Return pieces of the photographs, and these with some drawings."""
     photos = [piece.read() for piece in _pieces(options.photos, options.each, seed=11)]
-    return photos, photos + (list(_drawings(options.drawings, 80)) if options.drawings else [])
+    return photos, photos + (list(_drawings(options.clipart, 80)) if options.clipart else [])
 
 
 def _write(index: LogoIndex, shapes: Any, weights: Weights) -> dict[str, Any]:
@@ -360,14 +360,13 @@ def main() -> None:
     """Run one of the two steps."""
     parser = argparse.ArgumentParser(description=__doc__)
     steps = parser.add_subparsers(dest="step", required=True)
-    build = steps.add_parser("build")
-    build.add_argument("--icons", type=Path, required=True, help="unpacked simple-icons")
-    build.add_argument("--photos", type=Path, required=True, help="a folder of photographs without marks")
-    build.add_argument(
-        "--drawings", type=Path, help="a folder of drawings without marks, such as openclipart"
-    )
-    build.add_argument("--each", type=int, default=4, help="pieces of each photograph")
-    build.add_argument("--count", type=int, default=400, help="marks to paste")
+    for name in ("build", "fit"):
+        step = steps.add_parser(name)
+        step.add_argument("--icons", type=Path, required=True, help="unpacked simple-icons")
+        step.add_argument("--photos", type=Path, required=True, help="a folder of photographs without marks")
+        step.add_argument("--clipart", type=Path, help="a folder of PNG drawings, such as openclipart's")
+        step.add_argument("--each", type=int, default=2, help="pieces of each photograph")
+        step.add_argument("--count", type=int, default=150, help="marks to paste")
     measure = steps.add_parser("measure")
     measure.add_argument("--icons", type=Path, required=True, help="unpacked simple-icons")
     measure.add_argument(
