@@ -36,9 +36,9 @@ from clearmark.guardrails.prompt.evaluation import Row, by_source, interval, mea
 __all__ = ["main", "run"]
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a command."""
-    sys.exit(run(sys.argv[1:]))
+    return run(sys.argv[1:] if arguments is None else arguments)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -262,4 +262,4 @@ def _print(document: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

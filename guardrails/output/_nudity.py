@@ -186,6 +186,8 @@ def _open() -> Any:
                 options = onnxruntime.SessionOptions()
                 options.intra_op_num_threads = _THREADS
                 options.inter_op_num_threads = 1
+                # Threads that wait by spinning take the core from the guards that run beside.
+                options.add_session_config_entry("session.intra_op.allow_spinning", "0")
                 options.log_severity_level = 3
                 _session = onnxruntime.InferenceSession(
                     str(path), sess_options=options, providers=["CPUExecutionProvider"]
