@@ -3,10 +3,11 @@
 `--plant CACHE` first trains the reference model on with planted items (CACHE: what its training prepared);
 `--model FOLDER` measures one that was made before. Verbatim and template are reported apart, and nothing is
 fitted: the figures are areas under the curve of the statistic itself; where drift looks again was picked on
-such a model, mostly by its even probes, so its areas on the odd ones are given as well. With two extra passes, the first steps
-of two more seeds are looked at. `--pictures N` also makes N pictures of each prompt: do they show what was
-planted (the ground truth), and how little do they differ. The model that the planting began with, trained on
-the same items once each, is the control: on it, planted prompts are prompts like any other.
+such a model, mostly by its even probes, so its areas on the odd ones are given as well. With two extra
+passes, the first steps of two more seeds are looked at. `--pictures N` also makes N pictures of each prompt:
+do they show what was planted (the ground truth), and how little do they differ. The model that the planting
+began with, trained on the same items once each, is the control: on it, planted prompts are prompts like any
+other.
 """
 
 from __future__ import annotations
