@@ -90,7 +90,7 @@ def whiten(plane: Floats) -> Floats:
     the mask, which gave flat areas less than their share of noise.
     """
     detail: Floats = plane - _median(plane)
-    strength = np.sqrt(np.maximum(blur(detail * detail, NEAR), 0)) + FLOOR
+    strength: Floats = np.sqrt(np.maximum(blur(detail * detail, NEAR), 0)) + np.float32(FLOOR)
     out: Floats = np.clip(detail / strength, -LIMIT, LIMIT) / np.sqrt(strength)
     return out
 
