@@ -75,7 +75,7 @@ class Gate:
         return bits <= self.bits or cosine >= self.cosine or votes >= self.votes
 
 
-GATE = Gate(bits=31, cosine=0.75, votes=1.0)
+GATE = Gate(bits=44, cosine=0.75, votes=1.0)
 """Costs 0.4 points of recall on the development packages (docs/memorization.md)."""
 
 
