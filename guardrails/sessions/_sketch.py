@@ -34,6 +34,7 @@ _LEAST_RARE = 5.5  # log of the rank: `the`, `with`, `woman` say little of what 
 _RARE_CAP = 10.0
 _TERM_WORTH = 8.0
 _LEAST_ADDED = 0.2
+_MOST_OF_IT = 0.6
 _WORDS_READ = 48  # of a prompt, for its embedding
 
 
@@ -110,12 +111,15 @@ def likeness(one: Sketch, other: Sketch) -> float:
 def covered(refused: Sketch, now: Sketch, before: Sequence[Sketch]) -> float:
     """Return the share of `refused` that `now` holds together with what came `before`.
 
-    0 where `now` adds less than a fifth: then it is no part of the idea, whatever came before.
+    0 where `now` adds less than a fifth: then it is no part of the idea, whatever came before. What came before
+    and holds most of the idea by itself was a try of its own, and makes no part of what follows.
     """
     total = sum(refused.words.values())
     if not total:
         return 0.0
-    earlier = {key for sketch in before for key in sketch.words if key in refused.words}
+    held = [[key for key in sketch.words if key in refused.words] for sketch in before]
+    parts = [keys for keys in held if sum(refused.words[key] for key in keys) < _MOST_OF_IT * total]
+    earlier = {key for keys in parts for key in keys}
     added = sum(worth for key, worth in refused.words.items() if key in now.words and key not in earlier)
     if not earlier or added < _LEAST_ADDED * total:
         return 0.0
