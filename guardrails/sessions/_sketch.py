@@ -111,8 +111,8 @@ def likeness(one: Sketch, other: Sketch) -> float:
 def covered(refused: Sketch, now: Sketch, before: Sequence[Sketch]) -> float:
     """Return the share of `refused` that `now` holds together with what came `before`.
 
-    0 where `now` adds less than a fifth: then it is no part of the idea, whatever came before. What came before
-    and holds most of the idea by itself was a try of its own, and makes no part of what follows.
+    0 where `now` adds less than a fifth: then it is no part of the idea, whatever came before. What came
+    before and holds most of the idea by itself was a try of its own, and makes no part of what follows.
     """
     total = sum(refused.words.values())
     if not total:
