@@ -117,7 +117,7 @@ def held_out(
         document = json.loads(fit_weights(positives[ours != fold], rest))
         weights = np.array([document["weights"][name] for name in EVIDENCE])
         right[ours == fold] = positives[ours == fold] @ weights + document["bias"]
-        for place in np.flatnonzero(theirs == fold):
+        for place in np.flatnonzero(theirs == fold).tolist():
             wrong[place] = (negatives[place] @ weights).max() + document["bias"]
     threshold = np.sort(wrong)[::-1][len(wrong) // 1000]
     return float((right > threshold).mean()), int((wrong > threshold).sum())
