@@ -12,6 +12,8 @@ import base64
 import contextlib
 import json
 import os
+import secrets
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,7 +27,6 @@ from clearmark.audits.ledger._entries import Entry
 from clearmark.audits.ledger._vault import Vault
 from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
 from clearmark.core.events import Event
-from clearmark.core.ids import uuid7
 
 __all__ = ["LIMIT", "Spool"]
 
@@ -49,6 +50,8 @@ class Spool:
         self._vault = vault
         self._limit = limit_bytes
         self._timeout_s = timeout_s
+        self._naming = threading.Lock()
+        self._latest = 0
 
     def waiting(self) -> list[Path]:
         """Return the files that wait, in the order in which they came."""
@@ -72,7 +75,7 @@ class Spool:
             Entry.of(event)
         salt = os.urandom(_SALT)
         raw = json.dumps([_plain(event) for event in events]).encode()
-        name = uuid7()
+        name = self._next_name()
         sealed = salt + AESGCM(self._vault.spool_key(salt)).encrypt(_NONCE, raw, name.encode())
         self._await_room(len(sealed))
         part, path = self.folder / f"{name}.part", self.folder / f"{name}{_SUFFIX}"
@@ -95,6 +98,12 @@ class Spool:
                 f"the spool {self.folder} cannot be written: {exc.strerror}",
                 hint="free some space; sending the events again is safe",
             ) from exc
+
+    def _next_name(self) -> str:
+        """Return a name behind all that this value gave before, also when the clock jumps back."""
+        with self._naming:
+            self._latest = max(self._latest + 1, time.time_ns())
+            return f"{self._latest:020d}-{secrets.token_hex(8)}"
 
     def drain(self, record: Callable[[Sequence[Event]], Any]) -> int:
         """Hand what waits to `record`, file by file, and remove each once that returns; count the events.
