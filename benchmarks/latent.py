@@ -173,7 +173,7 @@ def _known(state: Path | None, run: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in whole.splitlines()]
     if any(one["run"] != run for one in found):
         raise UsageError(
-            f"{state} is of a run with another model, guidance or side", hint="name another file"
+            f"{state} is of a run with another model, guidance, side or prompts", hint="name another file"
         )
     if half:
         state.write_text(whole + "\n" if whole else "", encoding="utf-8")

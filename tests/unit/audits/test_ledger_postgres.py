@@ -79,7 +79,8 @@ def test_rows_cannot_be_changed_by_mistake(database, table):
         ("UPDATE event SET kind = 'output.Decided' WHERE seq = 299", 299),
         ("UPDATE event SET leaf_hash = set_byte(leaf_hash, 3, get_byte(leaf_hash, 3) # 64) WHERE seq = 0", 0),
         ("DELETE FROM event WHERE seq = 12", 12),
-        ("DELETE FROM event WHERE seq > 150", 151),
+        # Commits are of 50 events: of 151 that are left, no checkpoint vouches for the last.
+        ("DELETE FROM event WHERE seq > 150", 150),
         ("UPDATE tile SET hashes = set_byte(hashes, 33, get_byte(hashes, 33) # 1)", 1),
     ],
 )

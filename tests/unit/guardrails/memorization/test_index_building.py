@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -11,6 +12,12 @@ import pytest
 from clearmark.core.errors import ExtraMissing
 from clearmark.guardrails.memorization import Entry, Index, Item, building, default_descriptor
 from clearmark.guardrails.memorization.building import LocalRunner, RayRunner, build_index, shards_of
+
+
+@pytest.fixture(autouse=True)
+def _workers_find_this_module(monkeypatch):
+    """Workers that are spawned get the path of their parent; what they run is in this file."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[4]))
 
 
 @pytest.fixture
