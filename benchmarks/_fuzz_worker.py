@@ -92,7 +92,8 @@ def verified(verifier: Verifier, data: bytes, signer: str) -> dict[str, Any]:
 def peak_mib() -> int | None:
     """Return the most memory that this process has held so far; None where the system does not say."""
     with suppress(OSError):
-        # Linux counts into `ru_maxrss` what the process held before it became this program: the parent's memory.
+        # Linux counts into `ru_maxrss` what the process held before it became this program, as a copy of its
+        # parent.
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) // 1024
