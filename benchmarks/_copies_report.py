@@ -294,16 +294,20 @@ def plot(result: Mapping[str, Any]) -> str:
     return "".join(parts) + "</svg>\n"
 
 
-def review(head: Row, rows: Sequence[Row], data: Path, purpose: str, out: Path) -> None:
+def review(
+    head: Row, rows: Sequence[Row], data: Path, purpose: str, out: Path, *, across: bool = False
+) -> None:
     """Draw the pairs of negatives that any stage finds likeliest, numbered, for somebody to say which are
     re-use.
 
-    Of every stage the forty likeliest, of the cascade 120; those that are labelled are left out.
+    Of every stage the forty likeliest, of the cascade 120; those that are labelled are left out, and with
+    `across` those of one package.
     """
     import PIL.Image
     import PIL.ImageDraw
 
     known = reuse()
+    packages: Mapping[str, str] = head.get("packages", {}) if across else {}
     pairs: dict[tuple[str, str], None] = {}
     negatives = [row for row in rows if not row["right"] and not row["package"].startswith("drawn")]
     for name in ["cascade", *head["stages"]]:
@@ -315,7 +319,9 @@ def review(head: Row, rows: Sequence[Row], data: Path, purpose: str, out: Path) 
                 else [(value, key) for key, value in row["stages"][name]["best"]]
             )
             ranked += [
-                (v, row["key"], k) for v, k in seen if k not in known.get(row["key"], ()) and "-" not in k
+                (v, row["key"], k)
+                for v, k in seen
+                if k not in known.get(row["key"], ()) and "-" not in k and packages.get(k) != row["package"]
             ]
         ranked.sort(reverse=True)
         pairs.update({(q, k): None for _, q, k in ranked[: 120 if name == "cascade" else 40]})

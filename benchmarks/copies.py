@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     head, rows = rows[0], rows[1:]
     result = report.summary(head, rows, fpr=options.fpr, across=options.across)
     if options.review:
-        report.review(head, rows, options.data, options.purpose, options.review)
+        report.review(head, rows, options.data, options.purpose, options.review, across=options.across)
     if options.plot:
         options.plot.write_text(report.plot(result))
     if options.json:
