@@ -399,6 +399,18 @@ class TestPaths:
         assert not self.vouched([leaf, *others, *others, middle], [root])
 
 
+def assertion_box(store, manifest, label):
+    """Return the one assertion of `manifest` in `store` that bears `label`."""
+    (box,) = [
+        one
+        for part in parts_of(store, manifest)
+        if part.label == "c2pa.assertions"
+        for one in superboxes(part.content)
+        if one.label == label
+    ]
+    return box
+
+
 def rebuilt(store, change):
     """Return the store with the identity assertion's content changed, and every hash mended to fit.
 
@@ -406,13 +418,7 @@ def rebuilt(store, change):
     own checks are left to find it.
     """
     manifest = active_manifest(store)
-    (box,) = [
-        one
-        for part in parts_of(store, manifest)
-        if part.label == "c2pa.assertions"
-        for one in superboxes(part.content)
-        if one.label == "cawg.identity"
-    ]
+    box = assertion_box(store, manifest, "cawg.identity")
     content = box.cbor
     changed = change(content)
     assert len(changed) == len(content)
@@ -493,13 +499,7 @@ class TestTampering:
         """The actions changed, and the claim's hash of them: only the identity still knows the old ones."""
         store = signed.mark.store
         manifest = active_manifest(store)
-        (box,) = [
-            one
-            for part in parts_of(store, manifest)
-            if part.label == "c2pa.assertions"
-            for one in superboxes(part.content)
-            if one.label == "c2pa.actions.v2"
-        ]
+        box = assertion_box(store, manifest, "c2pa.actions.v2")
         body = box.body.replace(b"trainedAlgorithmicMedia", b"trainedAlgorithmicXedia")
         old, new = (hashlib.sha256(one).digest() for one in (box.body, body))
         claimed = store.replace(box.body, body)
