@@ -15,10 +15,13 @@ from clearmark.core import Asset, Origin, Request, Task
 from clearmark.core.errors import GenerationFailed, InvalidRequest
 from clearmark.core.pixels import encode_png, open_image
 from clearmark.generation._backend import Defaults, ModelInfo, Noise, seeds_of
+from clearmark.generation.drift import try_drift
 from clearmark.generation.guidance import GuidanceProbe
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from clearmark.generation.steering import SoftenedText
 
 __all__ = ["Limits", "PipelineRunner"]
 
@@ -144,7 +147,7 @@ class PipelineRunner:
             chosen = noises[start : start + self._batch]
             try:
                 with _quiet():
-                    pictures, traces = self._call(job, part, chosen)
+                    pictures, traces, drift = self._call(job, part, chosen)
             except Exception as exc:  # a model of any make can fail in any way
                 # Messages of pipelines can quote the prompt, so only the kind of fault is told.
                 raise GenerationFailed(
@@ -152,14 +155,14 @@ class PipelineRunner:
                     hint="does the model take this task, this size and these steps?",
                 ) from exc
             assets += [
-                self._asset(job, seed, made, trace)
+                self._asset(job, seed, made, trace, drift)
                 for seed, made, trace in zip(part, pictures, traces, strict=True)
             ]
         return assets
 
     def _call(
         self, job: _Job, seeds: list[int], noises: Sequence[Noise]
-    ) -> tuple[list[Image], list[dict[str, Any] | None]]:
+    ) -> tuple[list[Image], list[dict[str, Any] | None], float | None]:
         import torch
 
         from clearmark.generation.inversion import initial_latents
@@ -186,8 +189,16 @@ class PipelineRunner:
             else:
                 options["callback_on_step_end"] = _Blend(pipeline, job, seeds)
                 options["callback_on_step_end_tensor_inputs"] = ["latents"]
-        with self._softened(job, seeds[0]), GuidanceProbe(pipeline, pictures=len(seeds)) as probe:
+        with (
+            self._softened(job, seeds[0]) as softened,
+            GuidanceProbe(pipeline, pictures=len(seeds)) as probe,
+        ):
             pictures: list[Image] = pipeline(**options).images
+        (drift,) = try_drift(
+            self._pipelines[Task.TEXT_TO_IMAGE],
+            [request.prompt],
+            texts=None if softened is None else softened.states,
+        )
         found = probe.traces()
         traces: list[dict[str, Any] | None] = [None] * len(pictures)
         if found:
@@ -195,9 +206,9 @@ class PipelineRunner:
         if job.image is not None and job.mask is not None:
             # The decoder redraws everything a little; what is outside the mask was not to change.
             pictures = [_composite(made, job.image, job.mask) for made in pictures]
-        return pictures, traces
+        return pictures, traces, drift
 
-    def _softened(self, job: _Job, seed: int) -> contextlib.AbstractContextManager[Any]:
+    def _softened(self, job: _Job, seed: int) -> contextlib.AbstractContextManager[SoftenedText | None]:
         """Let the words pull less where the request asks so: what `regenerate` does to memorized prompts."""
         share = job.request.parameters.get(SOFTEN)
         if not isinstance(share, int | float) or not 0 < share < 1 or job.image is not None:
@@ -233,7 +244,9 @@ class PipelineRunner:
             self._pipelines[task] = derived
         return self._pipelines[task]
 
-    def _asset(self, job: _Job, seed: int, picture: Image, trace: dict[str, Any] | None) -> Asset:
+    def _asset(
+        self, job: _Job, seed: int, picture: Image, trace: dict[str, Any] | None, drift: float | None
+    ) -> Asset:
         request = job.request
         parents = tuple(
             asset.sha256
@@ -247,6 +260,8 @@ class PipelineRunner:
             parameters["strength"] = job.strength
         if trace is not None:
             parameters["guidance_trace"] = trace
+        if drift is not None:
+            parameters["prompt_drift"] = round(drift, 5)
         if SOFTEN in request.parameters:
             parameters[SOFTEN] = request.parameters[SOFTEN]
         return Asset(

@@ -10,6 +10,7 @@ so that a memorized layout is noticed beside the part of it that changes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from clearmark.core.errors import GenerationFailed
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["AT", "prompt_drift"]
+__all__ = ["AT", "prompt_drift", "try_drift"]
 
 AT = 0.93
 """How far up the noise schedule it is looked again, of 1: picked on the probes of
@@ -29,12 +30,19 @@ _QUARTER = 0.25
 
 
 def prompt_drift(
-    pipeline: Any, prompts: Sequence[str], *, seed: int = 0, passes: int = 2, batch: int = 16
+    pipeline: Any,
+    prompts: Sequence[str],
+    *,
+    seed: int = 0,
+    passes: int = 2,
+    batch: int = 16,
+    texts: torch.Tensor | None = None,
 ) -> list[float]:
     """Return the drift of each prompt: near 0 where it was memorized, towards 1 and above where not.
 
     Takes one look at pure noise (what sampling begins with) and `passes` more. For latent pipelines of
     diffusers whose schedule is discrete (`alphas_cumprod`) and whose denoiser predicts noise or velocity.
+    `texts` [n, tokens, width] stand for the prompts where they were changed, as `steering.soften` does.
 
     Raises:
         GenerationFailed: the pipeline is not of that kind.
@@ -43,7 +51,9 @@ def prompt_drift(
 
     denoiser = getattr(pipeline, "unet", None)
     schedule = getattr(getattr(pipeline, "scheduler", None), "alphas_cumprod", None)
-    if denoiser is None or schedule is None or not hasattr(pipeline, "encode_prompt"):
+    # A denoiser that also wants the size or a second text (Stable Diffusion XL) is called otherwise.
+    wants_more = getattr(getattr(denoiser, "config", None), "addition_embed_type", None) is not None
+    if denoiser is None or schedule is None or wants_more or not hasattr(pipeline, "encode_prompt"):
         raise GenerationFailed(
             "this pipeline has no discrete schedule of noise to look at twice",
             hint="the trace of guidance is there for others, and the index for all",
@@ -58,7 +68,8 @@ def prompt_drift(
     with torch.inference_mode():
         nothing = _seen(pipeline, alphas, noises[0], last, _texts(pipeline, [""]))
         for first in range(0, len(prompts), batch):
-            text = _texts(pipeline, prompts[first : first + batch])
+            some = slice(first, first + batch)
+            text = _texts(pipeline, prompts[some]) if texts is None else texts[some]
             start = _seen(pipeline, alphas, noises[0].expand(len(text), *shape[1:]), last, text)
             kept = alphas[again]
             looks = [
@@ -66,6 +77,27 @@ def prompt_drift(
                 for noise in noises
             ]
             out += _drift(start, looks, nothing).tolist()
+    return out
+
+
+def try_drift(
+    pipeline: Any, prompts: Sequence[str], *, texts: torch.Tensor | None = None
+) -> list[float | None]:
+    """Return the drift of each prompt, None for empty ones and for a pipeline that it cannot be measured on.
+
+    Costs four runs of one half of the denoiser a prompt: two steps of a sampler with guidance.
+    """
+    asked = [place for place, prompt in enumerate(prompts) if prompt.strip()]
+    out: list[float | None] = [None] * len(prompts)
+    if not asked:
+        return out
+    try:
+        found = prompt_drift(pipeline, [prompts[place] for place in asked], texts=texts)
+    except (GenerationFailed, TypeError, ValueError, KeyError, AttributeError, RuntimeError):
+        # A pipeline of any make can want to be called otherwise. Drift is one sign of several.
+        return out
+    for place, value in zip(asked, found, strict=True):
+        out[place] = value if math.isfinite(value) else None
     return out
 
 

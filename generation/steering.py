@@ -45,6 +45,11 @@ class SoftenedText:
         self.before, self.after = before, after
         self._hook: Any = None
 
+    @property
+    def states(self) -> torch.Tensor:
+        """The embeddings, [1, tokens, width]."""
+        return self._states
+
     def __enter__(self) -> Self:
         self._hook = self._denoiser.register_forward_pre_hook(self._replace, with_kwargs=True)
         return self

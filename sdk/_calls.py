@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from clearmark.core import Asset, Origin, Request, Task
 from clearmark.core.errors import GenerationFailed, InvalidRequest
 from clearmark.core.pixels import encode_png
+from clearmark.generation.drift import try_drift
 from clearmark.generation.guidance import GuidanceProbe
 from clearmark.sdk._models import describe_pipeline
 
@@ -134,6 +135,7 @@ class PipelineGenerator:
         traces = [trace.to_dict() for trace in found] if found else [None] * count
         images = getattr(output, "images", None)
         n = requests[0].n
+        drifts = try_drift(self._pipeline, [request.prompt for request in requests])
         if images is None or len(images) != n * len(requests):
             raise GenerationFailed(
                 f"{self.name} returned no list of {n * len(requests)} pictures",
@@ -143,7 +145,10 @@ class PipelineGenerator:
             self.output = output
         self._calls += 1
         return [
-            [self._asset(request, images[row * n + column], traces[row * n + column]) for column in range(n)]
+            [
+                self._asset(request, images[row * n + column], traces[row * n + column], drifts[row])
+                for column in range(n)
+            ]
             for row, request in enumerate(requests)
         ]
 
@@ -182,7 +187,12 @@ class PipelineGenerator:
             self._noises,
         )
 
-    def _asset(self, request: Request, image: Any, trace: dict[str, Any] | None) -> Asset:
+    def _asset(
+        self, request: Request, image: Any, trace: dict[str, Any] | None, drift: float | None
+    ) -> Asset:
+        parameters: dict[str, Any] = {} if trace is None else {"guidance_trace": trace}
+        if drift is not None:
+            parameters["prompt_drift"] = round(drift, 5)
         steps = self._call.arguments.get("num_inference_steps")
         origin = Origin(
             generator=self.name,
@@ -193,7 +203,7 @@ class PipelineGenerator:
             seed=request.seed if self._calls or self._call.arguments.get("generator") is not None else None,
             steps=steps if isinstance(steps, int) else None,
             parents=(request.init_image.sha256,) if request.init_image else (),
-            parameters={} if trace is None else {"guidance_trace": trace},
+            parameters=parameters,
         )
         return Asset(
             data=encode_png(image),

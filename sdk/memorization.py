@@ -1,9 +1,9 @@
 """Which prompts of a model are memorized: `clearmark memorization audit`, and the calibration of its sampler.
 
-Each prompt is made with several seeds. Three things can be seen: how far guidance pulls in the first steps
-(where the backend drives the sampler and the model was calibrated), whether the seeds give different
-pictures, and whether what comes out is a copy of an item of the index. All are reported; only the last is
-proof.
+Each prompt is made with several seeds. Four things can be seen: how far guidance pulls in the first steps
+and how little drifts of what the words show in pure noise (both where the backend drives the sampler and the
+model was calibrated), whether the seeds give different pictures, and whether what comes out is a copy of an
+item of the index. All are reported; only the last is proof.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class PromptAudit:
     diversity: Diversity
     magnitude: float | None
     p_value: float | None
+    drift: float | None
+    drift_p_value: float | None
     target: float | None
     checks: tuple[Check, ...]
 
@@ -46,10 +48,11 @@ class PromptAudit:
 
     @property
     def signs(self) -> tuple[str, ...]:
-        """What speaks for memorization: `copy`, `guidance`, `seeds`."""
+        """What speaks for memorization: `copy`, `guidance`, `drift`, `seeds`."""
         out = ["copy"] if self.extracted else []
-        if self.p_value is not None and self.target is not None and self.p_value <= self.target:
-            out.append("guidance")
+        for name, p in (("guidance", self.p_value), ("drift", self.drift_p_value)):
+            if p is not None and self.target is not None and p <= self.target:
+                out.append(name)
         if self.diversity.pictures > 2 and self.diversity.clique > _CLIQUE * self.diversity.pictures:
             out.append("seeds")
         return tuple(out)
@@ -65,6 +68,10 @@ class PromptAudit:
             "guidance": {
                 "magnitude": None if self.magnitude is None else round(self.magnitude, 5),
                 "p_value": None if self.p_value is None else round(self.p_value, 6),
+            },
+            "drift": {
+                "drift": None if self.drift is None else round(self.drift, 5),
+                "p_value": None if self.drift_p_value is None else round(self.drift_p_value, 6),
             },
             "seeds": {
                 "pictures": self.diversity.pictures,
@@ -126,16 +133,20 @@ def audit_prompts(
         raise UsageError("an audit needs at least one seed", hint="--seeds 4")
     for prompt in prompts:
         (assets,) = generator.generate([Request(prompt, n=seeds, seed=seed, **options)])
-        values = [value for asset in assets if (value := _magnitude(asset)) is not None]
-        value = sum(values) / len(values) if values else None
-        known = calibration is not None and calibration.supported and value is not None
-        assert not known or (calibration is not None and value is not None)
+        value, drift = _mean(assets, _magnitude), _mean(assets, _drift)
+        known = calibration if calibration is not None and calibration.supported else None
         yield PromptAudit(
             prompt=prompt,
             assets=tuple(assets),
             diversity=diversity([to_pixels(open_image(asset.data)) for asset in assets]),
             magnitude=value,
-            p_value=calibration.p_value(value) if known and calibration and value is not None else None,
+            p_value=known.p_value(value) if known is not None and known.clean and value is not None else None,
+            drift=drift,
+            drift_p_value=(
+                known.drift_p_value(drift)
+                if known is not None and known.drift and drift is not None
+                else None
+            ),
             target=calibration.target if calibration is not None else None,
             checks=tuple(checker.check(asset.data) for asset in assets) if checker is not None else (),
         )
@@ -154,25 +165,45 @@ def calibrate_guidance(
 ) -> GuidanceCalibration:
     """Return the calibration of a model from prompts that are known to be clean.
 
-    The mean over `seeds` seeds counts, so audit with as many.
+    The mean over `seeds` seeds counts, so audit with as many. Drift is the same for all seeds.
 
     Raises:
-        UsageError: the backend gives no trace of guidance.
+        UsageError: the backend gives neither a trace of guidance nor a drift.
     """
     from clearmark.guardrails.memorization.generation import GuidanceCalibration
 
-    values = []
+    values: list[float] = []
+    drifts: list[float] = []
     for prompt in prompts:
         (assets,) = generator.generate([Request(prompt, n=seeds, seed=seed, **options)])
-        found = [value for asset in assets if (value := _magnitude(asset)) is not None]
-        if len(found) != len(assets):
+        value, drift = _mean(assets, _magnitude), _mean(assets, _drift)
+        if value is None and drift is None:
             raise UsageError(
                 f"{generator.name} shows nothing of its guidance",
                 hint="only backends that drive the sampler do: reference, diffusers",
             )
-        values.append(sum(found) / len(found))
+        values += [] if value is None else [value]
+        drifts += [] if drift is None else [drift]
         advance(1)
-    return GuidanceCalibration(tuple(sorted(values)), target=target)
+    for name, found in (("trace of guidance", values), ("drift", drifts)):
+        if found and len(found) != len(prompts):
+            raise UsageError(
+                f"{generator.name} gave a {name} for {len(found)} of {len(prompts)} prompts",
+                hint="calibrate with prompts that are all of one kind",
+            )
+    return GuidanceCalibration(tuple(sorted(values)), target=target, drift=tuple(sorted(drifts)))
+
+
+def _mean(assets: Sequence[Asset], figure: Callable[[Asset], float | None]) -> float | None:
+    """Return the mean of a figure over the pictures of a prompt, None where one of them has none."""
+    values = [value for asset in assets if (value := figure(asset)) is not None]
+    return sum(values) / len(values) if values and len(values) == len(assets) else None
+
+
+def _drift(asset: Asset) -> float | None:
+    from clearmark.guardrails.memorization.generation import drift_of
+
+    return None if asset.origin is None else drift_of(asset.origin.parameters)
 
 
 def _magnitude(asset: Asset) -> float | None:

@@ -1,15 +1,18 @@
 """The guard `memorization-guidance`: was the prompt memorized, by what the sampler showed in its first steps?
 
-Backends that drive the sampler put a trace of guidance into the origin of what they make. How far apart the
-two predictions of a model lie means nothing by itself, so a trace is held against those of prompts that are
-known to be clean, of the same model: the score is 1 - p, where p is the share of clean prompts that reach as
-far (a conformal p-value: whatever the distribution, at most a share `p` of clean prompts gets one that low).
+Backends that drive the sampler put a trace of guidance and the drift of the prompt into the origin of what
+they make. How far apart the two predictions of a model lie, or how little of what is seen in pure noise
+drifts, means nothing by itself, so each is held against that of prompts that are known to be clean, of the
+same model: the score is 1 - p, where p is the share of clean prompts that reach as far (a conformal p-value:
+whatever the distribution, at most a share `p` of clean prompts gets one that low). Of two signs the stronger
+counts, at twice its p (Bonferroni), so that looking twice does not alarm twice as often.
 """
 
 from __future__ import annotations
 
 import bisect
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,9 +25,11 @@ from clearmark.core.errors import GuardUnavailable, MediaError, UsageError
 from clearmark.core.pixels import open_image
 
 __all__ = [
+    "DRIFT",
     "TRACE",
     "GuidanceCalibration",
     "GuidanceGuard",
+    "drift_of",
     "magnitude",
     "read_calibrations",
     "write_calibration",
@@ -33,19 +38,28 @@ __all__ = [
 TRACE = "guidance_trace"
 """The name of the trace in the parameters of an `Origin`."""
 
+DRIFT = "prompt_drift"
+"""The name of the prompt's drift there."""
+
 SCHEMA_VERSION = 1
 _MOST_VALUES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
 class GuidanceCalibration:
-    """Magnitudes of clean prompts of one model, ascending, and the share of them that may alarm."""
+    """Figures of clean prompts of one model, ascending, and the share of them that may alarm.
+
+    `clean` holds magnitudes of the trace (high: memorized), `drift` drifts (low: memorized); either may be
+    empty, where the model shows only the other.
+    """
 
     clean: tuple[float, ...]
     target: float = 0.01
+    drift: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if list(self.clean) != sorted(self.clean) or not self.clean or not 0 < self.target < 1:
+        ascending = all(list(values) == sorted(values) for values in (self.clean, self.drift))
+        if not ascending or not (self.clean or self.drift) or not 0 < self.target < 1:
             raise UsageError("a calibration has ascending values and a target between 0 and 1")
 
     def p_value(self, value: float) -> float:
@@ -53,15 +67,54 @@ class GuidanceCalibration:
         above = len(self.clean) - bisect.bisect_left(self.clean, value)
         return (1 + above) / (1 + len(self.clean))
 
+    def drift_p_value(self, value: float) -> float:
+        """Return the conformal p-value of a drift."""
+        return (1 + bisect.bisect_right(self.drift, value)) / (1 + len(self.drift))
+
+    def weigh(self, magnitude: float | None, drift: float | None) -> float | None:
+        """Return one p-value of what was measured; None where nothing of it was calibrated.
+
+        Each sign counts that has enough clean prompts to reach the target beside the others.
+        """
+        looked = [
+            (len(values), p(value))
+            for values, value, p in (
+                (self.clean, magnitude, self.p_value),
+                (self.drift, drift, self.drift_p_value),
+            )
+            if value is not None and self._enough(len(values), 1)
+        ]
+        if len(looked) == 2 and not all(self._enough(count, 2) for count, _ in looked):
+            # Too few to look twice: drift, which tells more, counts alone.
+            return looked[1][1]
+        return min(1.0, len(looked) * min(p for _, p in looked)) if looked else None
+
+    def _enough(self, clean: int, signs: int) -> bool:
+        return signs / (1 + clean) <= self.target
+
     @property
     def supported(self) -> bool:
         """Whether there are enough clean prompts for any value to reach the target."""
-        return 1 / (1 + len(self.clean)) <= self.target
+        return any(self._enough(len(values), 1) for values in (self.clean, self.drift))
 
     @property
     def median(self) -> float:
-        """The magnitude of an ordinary prompt: what mitigation aims at."""
-        return self.clean[len(self.clean) // 2]
+        """The magnitude of an ordinary prompt: what mitigation aims at; 0 where none is known."""
+        return self.clean[len(self.clean) // 2] if self.clean else 0.0
+
+
+def drift_of(parameters: Mapping[str, Any]) -> float | None:
+    """Return the drift among the parameters of an origin, None where there is none.
+
+    Raises:
+        GuardUnavailable: it is no figure.
+    """
+    value = parameters.get(DRIFT)
+    if value is None:
+        return None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise GuardUnavailable("memorization-guidance: a drift that is no figure")
+    return float(value)
 
 
 def magnitude(trace: Mapping[str, Any]) -> float:
@@ -77,14 +130,14 @@ def magnitude(trace: Mapping[str, Any]) -> float:
 
 
 class GuidanceGuard:
-    """Scores `memorization` by the trace of guidance, with the calibration of the picture's model.
+    """Scores `memorization` by trace and drift, with the calibration of the picture's model.
 
-    A picture without a trace (a remote model, distilled guidance) or of a model that nobody calibrated is not
-    measured: the score is 0 and the facts `guidance_traced` and `guidance_calibrated` say so.
+    A picture without either (a remote model) or of a model that nobody calibrated is not measured: the score
+    is 0 and the facts `guidance_traced`, `drift_measured` and `guidance_calibrated` say so.
     """
 
     name = "memorization-guidance"
-    version = "1"
+    version = "2"
     stages = frozenset({Stage.OUTPUT})
     categories: tuple[str, ...] = ("memorization",)
 
@@ -120,8 +173,9 @@ class GuidanceGuard:
         if subject.asset is None:
             raise GuardUnavailable("memorization-guidance: no picture to look at")
         origin = subject.asset.origin
-        trace = origin.parameters.get(TRACE) if origin is not None else None
-        if trace is None:
+        parameters = origin.parameters if origin is not None else {}
+        trace, drift = parameters.get(TRACE), drift_of(parameters)
+        if trace is None and drift is None:
             # Not from a sampler that was listened to: then at least it has to be a picture.
             try:
                 open_image(subject.asset.data)
@@ -130,20 +184,23 @@ class GuidanceGuard:
         calibration = known.get(origin.model_digest) if origin is not None else None
         facts: dict[str, bool | int | float | str] = {
             "guidance_traced": trace is not None,
+            "drift_measured": drift is not None,
             "guidance_calibrated": calibration is not None and calibration.supported,
             "guidance_memorized": False,
         }
         score, message, threshold = 0.0, "", None
-        if trace is not None:
-            value = magnitude(trace)
+        value = None if trace is None else magnitude(trace)
+        if value is not None:
             facts["guidance_magnitude"] = round(value, 5)
-            if calibration is not None and calibration.supported:
-                p = calibration.p_value(value)
-                score, threshold = 1.0 - p, 1.0 - calibration.target
-                facts["guidance_memorized"] = p <= calibration.target
-                facts["guidance_target"] = round(calibration.median, 5)
-                if p <= calibration.target:
-                    message = "the words pull every noise towards one picture, as memorized ones do"
+        if drift is not None:
+            facts["prompt_drift"] = round(drift, 5)
+        p = None if calibration is None else calibration.weigh(value, drift)
+        if calibration is not None and p is not None:
+            score, threshold = 1.0 - p, 1.0 - calibration.target
+            facts["guidance_memorized"] = p <= calibration.target
+            facts["guidance_target"] = round(calibration.median, 5)
+            if p <= calibration.target:
+                message = "the words lead every noise to one picture, as memorized ones do"
         return Finding(
             category="memorization",
             score=score,
@@ -172,7 +229,9 @@ def read_calibrations(path: Path) -> dict[str, GuidanceCalibration]:
             raise UsageError(f"{path}: of version {body['schema_version']}", hint="upgrade clearmark")
         return {
             str(digest): GuidanceCalibration(
-                tuple(map(float, row["clean"][:_MOST_VALUES])), float(row["target"])
+                tuple(map(float, row["clean"][:_MOST_VALUES])),
+                float(row["target"]),
+                tuple(map(float, row.get("drift", ())[:_MOST_VALUES])),
             )
             for digest, row in body["models"].items()
         }
@@ -186,7 +245,10 @@ def write_calibration(path: Path, digest: str, calibration: GuidanceCalibration)
     """Add or replace the calibration of one model, whole or not at all."""
     known = read_calibrations(path) if path.exists() else {}
     known[digest] = calibration
-    models = {name: {"target": row.target, "clean": list(row.clean)} for name, row in sorted(known.items())}
+    models = {
+        name: {"target": row.target, "clean": list(row.clean), "drift": list(row.drift)}
+        for name, row in sorted(known.items())
+    }
     draft = path.with_suffix(".part")
     draft.write_text(
         json.dumps({"schema_version": SCHEMA_VERSION, "models": models}) + "\n", encoding="utf-8"

@@ -112,7 +112,7 @@ def calibrate(
     home: HomeOption = None,
     json_: JsonOption = False,
 ) -> int:
-    """Learn how far guidance pulls for clean prompts, so that memorized ones are noticed as they are made."""
+    """Learn how clean prompts pull and drift, so that memorized ones are noticed as they are made."""
     from clearmark.generation import create
     from clearmark.guardrails.memorization.generation import write_calibration
     from clearmark.sdk.home import Home
@@ -137,12 +137,17 @@ def calibrate(
         "supported": made.supported,
         "needed": round(1 / fpr) - 1,
         "median": round(made.median, 5),
-        "highest": round(made.clean[-1], 5),
+        "highest": round(made.clean[-1], 5) if made.clean else None,
+        "lowest_drift": round(made.drift[0], 5) if made.drift else None,
     }
     if json_:
         emit(document)
         return 0
-    say(f"{len(lines):,} clean prompts: median {made.median:.4f}, highest {made.clean[-1]:.4f}")
+    say(f"{len(lines):,} clean prompts")
+    if made.clean:
+        say(f"  guidance: median {made.median:.4f}, highest {made.clean[-1]:.4f}")
+    if made.drift:
+        say(f"  drift: median {made.drift[len(made.drift) // 2]:.4f}, lowest {made.drift[0]:.4f}")
     if not made.supported:
         say(f"  too few to claim {fpr:g}: it takes {document['needed']:,}; nothing will alarm until then")
     return 0

@@ -29,6 +29,7 @@ def test_calibrate_then_audit(clearmark, tmp_path):
     *rows, summary = map(json.loads, seen.out.splitlines())
     assert [row["prompt"] for row in rows] == ["a red apple", "a green tree"]
     assert all(row["guidance"]["magnitude"] > 0 and not row["extracted"] for row in rows)
+    assert all(row["drift"]["drift"] > 0 and row["drift"]["p_value"] is None for row in rows)
     # The index of what the reference model was trained on ships with it, and is asked without being named.
     assert (summary["prompts"], summary["pictures"], summary["extracted_prompts"]["count"]) == (2, 4, 0)
     assert len(list(out.glob("*.png"))) == 4
@@ -56,6 +57,7 @@ def test_copies_of_the_index_are_proof(clearmark, tmp_path):
     row, summary = map(json.loads, seen.out.splitlines())
     assert (row["extracted"], row["signs"], row["copies"]) == (True, ["copy", "seeds"], 3)
     assert row["guidance"] == {"magnitude": None, "p_value": None}
+    assert row["drift"] == {"drift": None, "p_value": None}
     assert row["matches"][0]["item"] == str(items / "trained.png")
     assert summary["extracted_prompts"]["count"] == 1
     assert 0 < summary["extracted_prompts"]["low"] < 1.0 == summary["extracted_prompts"]["high"]

@@ -39,7 +39,8 @@ def test_values_that_the_request_leaves_open_stand_in_the_origin(generator):
     [[made]] = generator.generate([Request("a house")])
     assert made.origin.steps == 2
     assert made.origin.seed is not None
-    assert set(made.origin.parameters) == {"width", "height", "guidance_trace"}
+    assert set(made.origin.parameters) == {"width", "height", "guidance_trace", "prompt_drift"}
+    assert made.origin.parameters["prompt_drift"] > 0
     assert (made.origin.parameters["width"], made.origin.parameters["height"]) == (32, 32)
     assert len(made.origin.parameters["guidance_trace"]["local"]) == 2
     [[again]] = generator.generate([Request("a house", seed=made.origin.seed)])

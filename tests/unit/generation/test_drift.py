@@ -63,3 +63,26 @@ def test_a_pipeline_of_another_kind_is_refused():
     odd.scheduler.config.prediction_type = "flow"
     with pytest.raises(GenerationFailed):
         prompt_drift(odd, ["a"])
+
+
+def test_words_that_were_changed_stand_for_the_prompt():
+    torch = pytest.importorskip("torch")
+    from clearmark.generation.drift import prompt_drift
+
+    known = pipeline(0.5)
+    plain = prompt_drift(known, ["a"])
+    assert prompt_drift(known, ["a"], texts=torch.ones(1, 1, 1)) == plain
+    assert prompt_drift(known, ["a"], texts=torch.full((1, 1, 1), 3.0)) != plain
+
+
+def test_where_it_cannot_be_measured_there_is_none():
+    pytest.importorskip("torch")
+    from clearmark.generation.drift import try_drift
+
+    found = try_drift(pipeline(0.5), ["a", " ", "b"])
+    assert found[1] is None
+    assert found[0] == pytest.approx(found[2])
+    assert try_drift(SimpleNamespace(), ["a"]) == [None]
+    larger = pipeline(0.5)
+    larger.unet.config.addition_embed_type = "text_time"
+    assert try_drift(larger, ["a"]) == [None]
