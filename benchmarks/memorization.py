@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--control", type=Path, help="model without planted items; default: the one that ships"
     )
     parser.add_argument("--items", type=int, default=10, help="planted items of either kind")
+    parser.add_argument("--seed", type=int, default=11, help="by which `--plant` draws items and trains")
     parser.add_argument("--seeds", type=int, default=3, help="1, and the extra passes")
     parser.add_argument("--pictures", type=int, default=0, help="pictures of a prompt for the black box")
     parser.add_argument("--most", type=int, default=1000, help="prompts of a kind that are drawn whole")
@@ -77,9 +78,16 @@ def _plant(options: argparse.Namespace) -> Path:
 
     torch.set_num_threads(1)
     data = Dataset.load(options.plant / "data")
-    planted = choose(data, count=options.items, clean=48, seed=11)
+    planted = choose(data, count=options.items, clean=48, seed=options.seed)
     return plant(
-        data, options.plant, WEIGHTS, options.out, planted=planted, steps=options.steps, share=options.share
+        data,
+        options.plant,
+        WEIGHTS,
+        options.out,
+        planted=planted,
+        steps=options.steps,
+        share=options.share,
+        seed=options.seed,
     )
 
 
