@@ -8,6 +8,7 @@ import sqlite3
 
 from clearmark.audits import NoteSigner
 from clearmark.audits.ledger._merkle import hash_leaf
+from clearmark.audits.ledger._tree import TILE_WIDTH
 from clearmark.benchmarks._chaos_kinds import Expected, commit_of, envelopes, kind, some
 from clearmark.benchmarks._chaos_ledgers import Copy, forged, rechain, write_log
 
@@ -38,7 +39,8 @@ def _removed(copy: Copy, rng: random.Random) -> Expected:
     with copy.database() as conn:
         for table in ("event", "mark", "personal"):
             conn.execute(f"DELETE FROM {table} WHERE seq = ?", (seq,))  # noqa: S608
-    return Expected(seq)
+    # Its hash is left in its tile. Without, nobody can tell any more what else was changed in its commit.
+    return Expected(seq if seq < TILE_WIDTH else commit_of(copy, seq))
 
 
 def _shift(conn: sqlite3.Connection, start: int, step: int) -> None:
@@ -92,7 +94,8 @@ def _exchanged(copy: Copy, rng: random.Random) -> Expected:
         for table in ("event", "mark", "personal"):
             for old, new in ((one, -1), (two, one), (-1, two)):
                 conn.execute(f"UPDATE {table} SET seq = ? WHERE seq = ?", (new, old))  # noqa: S608
-    if one // 256 == copy.original.size // 256:
+    if one >= TILE_WIDTH or TILE_WIDTH <= two < copy.original.head_above(one):
+        # No tile tells; or one does, but for a commit across its end, so that no signature vouches for it.
         return Expected(commit_of(copy, one))
     return Expected(one)
 
@@ -116,7 +119,22 @@ def _replaced(copy: Copy, rng: random.Random) -> Expected:
         made = forged(envelopes(conn, seq)[seq], rng)
         row = (made, hash_leaf(made), seq)
         conn.execute("UPDATE event SET envelope = ?, leaf_hash = ? WHERE seq = ?", row)
-    return Expected(seq if seq < 256 else commit_of(copy, seq))
+    return Expected(seq if seq < TILE_WIDTH else commit_of(copy, seq))
+
+
+@kind("event rewritten, tiles made to fit, and one behind it changed to draw the eye")
+def _decoy(copy: Copy, rng: random.Random) -> Expected:
+    one, two = sorted((some(copy, rng), some(copy, rng)))
+    with copy.database() as conn:
+        known = envelopes(conn, one)
+        rechain(conn, {one: forged(known[one], rng)}, None)
+        if rng.random() < 0.5:
+            made = forged(known[two], rng)
+            row = (made, hash_leaf(made), two)
+            conn.execute("UPDATE event SET envelope = ?, leaf_hash = ? WHERE seq = ?", row)
+        else:
+            conn.execute("UPDATE event SET request_id = request_id || 'x' WHERE seq = ?", (two,))
+    return Expected(commit_of(copy, one))
 
 
 @kind("event pruned without a record of it")

@@ -72,6 +72,10 @@ class Original:
         """Return the largest size of a checkpoint that does not cover event `seq`."""
         return max((size for size in self.heads if size <= seq), default=0)
 
+    def head_above(self, seq: int) -> int:
+        """Return the smallest size of a checkpoint that covers event `seq`."""
+        return min(size for size in self.heads if size > seq)
+
 
 def build(folder: Path, seed: int) -> Original:
     """Make an original in `folder`."""

@@ -38,12 +38,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cuts", type=int, default=2000, help="power cuts at a random call")
     parser.add_argument("--faults", type=int, default=300, help="calls to the disk that fail")
     parser.add_argument("--tamperings", type=int, default=1000, help="of each kind")
+    parser.add_argument("--kinds", nargs="+", default=[], metavar="WORDS", help="only kinds named so in part")
     parser.add_argument("--clean", type=int, default=1000, help="sound logs, over which no alarm is right")
     parser.add_argument("--proofs", type=int, default=1_000_000, help="changed proofs and notes")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(sys.argv[1:] if arguments is None else list(arguments))
     counts = {name: getattr(options, name) for name in _PARTS}
-    report = measure(**counts, seed=options.seed)
+    kinds = tuple(kind for kind in KINDS if any(words in kind for words in options.kinds))
+    if options.kinds and not kinds:
+        parser.error("no kind of tampering is named so; they are:\n  " + "\n  ".join(KINDS))
+    report = measure(**counts, seed=options.seed, kinds=kinds)
     if options.json:
         sys.stdout.write(json.dumps(report) + "\n")
     else:
@@ -61,8 +65,11 @@ _PARTS: dict[str, Callable[..., dict[str, Any]]] = {
 }
 
 
-def measure(*, seed: int = 1, **counts: int) -> dict[str, Any]:
-    """Run so many of each of `kills`, `cuts`, `faults`, `tamperings`, `clean` and `proofs`; without, none."""
+def measure(*, seed: int = 1, kinds: tuple[str, ...] = (), **counts: int) -> dict[str, Any]:
+    """Run so many of each of `kills`, `cuts`, `faults`, `tamperings`, `clean` and `proofs`; without, none.
+
+    Of the tamperings, with `kinds` only these.
+    """
     report: dict[str, Any] = {
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "seed": seed,
@@ -70,8 +77,9 @@ def measure(*, seed: int = 1, **counts: int) -> dict[str, Any]:
     for name, part in _PARTS.items():
         count = counts.get(name, 0)
         if count:
-            with _bar(name, count * (len(KINDS) if name == "tamperings" else 1)) as moved:
-                report[name] = part(count, seed=seed, moved=moved)
+            more = {"kinds": kinds} if name == "tamperings" else {}
+            with _bar(name, count * (len(kinds or KINDS) if more else 1)) as moved:
+                report[name] = part(count, seed=seed, moved=moved, **more)
     return report
 
 

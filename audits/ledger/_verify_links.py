@@ -33,7 +33,7 @@ class Links:
         self.takings: dict[str, tuple[int, Mapping[str, Any]]] = {}
         self.damaged: set[str] = set()
         self.epochs: dict[str, tuple[int, Mapping[str, Any]]] = {}
-        self.pruned: dict[str, list[int]] = {}
+        self.pruned: dict[str, list[tuple[int, bytes]]] = {}
         self.gone: set[int] = set()
         self.partial = False
 
@@ -54,17 +54,23 @@ class Links:
         if kind in {ERASURE, PRUNED} and isinstance(event_id, str):
             self.damaged.add(event_id)
 
-    def note_pruned(self, seq: int, by: str) -> None:
-        """Remember that the bytes of one event were dropped by the event `by`."""
-        self.pruned.setdefault(by, []).append(seq)
+    def note_pruned(self, seq: int, by: str, leaf: bytes) -> None:
+        """Remember that the bytes of one event were dropped by the event `by`; `leaf` is all that is left."""
+        self.pruned.setdefault(by, []).append((seq, leaf))
         self.gone.add(seq)
 
-    def compare_pruned(self, finding: Finding) -> None:
-        """Compare the events without bytes with what the events about pruning say they took."""
+    def compare_pruned(self, finding: Finding, elsewhere: Mapping[bytes, int]) -> None:
+        """Compare the events without bytes with what the events about pruning say they took.
+
+        The record of a pruning names all its places by one digest, so that it vouches for all of them or for
+        none. Where tiles tell (`elsewhere`: hash to place) that events were moved, their old places count.
+        """
         said = {event_id: body for event_id, (_, body) in self.takings.items() if "digest" in body}
         for by in self.pruned.keys() | said.keys():
-            seqs, body = self.pruned.get(by, []), said.get(by, {})
-            if (len(seqs), seq_digest(seqs)) != (body.get("events"), body.get("digest")):
+            held, body = self.pruned.get(by, []), said.get(by, {})
+            seqs = [seq for seq, _ in held]
+            told = (body.get("events"), body.get("digest"))
+            if told not in {(len(at), seq_digest(at)) for at in (seqs, _moved_back(held, elsewhere))}:
                 finding.bad(
                     f"{len(seqs)} events have no bytes by {by[:40]}, on record for {body.get('events', 0)}",
                     self.first_of(seqs, None if by not in said else self.takings[by][0], by),
@@ -166,6 +172,17 @@ class Links:
         except LedgerTampered as exc:
             return exc.message
         return "" if same else f"the personal data {name!r} of event {seq} is not what was committed"
+
+
+def _moved_back(held: Sequence[tuple[int, bytes]], elsewhere: Mapping[bytes, int]) -> list[int]:
+    """Return the places of events before some of them were moved, as far as tiles tell.
+
+    Only the place of an event that a tile contradicts, or one before it, counts: then that tile names an
+    event no later than this one, and nothing that was pruned against the record lies before what is named.
+    """
+    wrong = set(elsewhere.values())
+    old = ((seq, elsewhere.get(leaf, seq)) for seq, leaf in held)
+    return sorted(place if place < seq or seq in wrong else seq for seq, place in old)
 
 
 def _sortable(value: object) -> tuple[bool, Any]:

@@ -1,11 +1,15 @@
 """`clearmark bench chaos` in short: everything that it counts as wrong stays at zero, and it can tell."""
 
 import json
+import random
 
 import pytest
 
+from clearmark.audits.ledger import _verify
 from clearmark.benchmarks import _chaos_tampering
+from clearmark.benchmarks._chaos_ledgers import Copy, build
 from clearmark.benchmarks._chaos_proofs import proofs
+from clearmark.benchmarks._chaos_tampering import KINDS, look
 from clearmark.benchmarks.chaos import bad, main
 
 
@@ -30,6 +34,34 @@ def test_every_kind_of_tampering_is_told_from_none(monkeypatch):
     row = _chaos_tampering.tamperings(1, seed=3, moved=lambda _: None, kinds=("nothing",))
     assert (row["found"], row["named"]) == (0, 0)
     assert bad({"tamperings": row}) == ["nothing: 1 not found", "nothing: 1 not named"]
+
+
+def test_only_the_kinds_asked_for_are_tampered_with(capsys):
+    counts = ("--kills=0", "--cuts=0", "--faults=0", "--clean=0", "--proofs=0", "--tamperings=1")
+    assert main(["--json", *counts, "--kinds", "exchanged", "tail cut"]) == 0
+    by_kind = json.loads(capsys.readouterr().out)["tamperings"]["by_kind"]
+    assert set(by_kind) == {kind for kind in KINDS if "exchanged" in kind or "tail cut" in kind}
+    assert len(by_kind) >= 3
+    with pytest.raises(SystemExit):
+        main([*counts, "--kinds", "nothing of the kind"])
+
+
+def test_events_checked_many_at_once_or_one_by_one_give_the_same_report(tmp_path, monkeypatch):
+    """The fast path of verification never says less, or names another event, than the careful one."""
+    original = build(tmp_path / "original", 9)
+    reports = []
+    for way in (_verify.check_group, lambda *_: None):
+        monkeypatch.setattr(_verify, "check_group", way)
+        for number, kind in enumerate(KINDS):
+            rng = random.Random(number)
+            copy = Copy(original, tmp_path / "copy")
+            expected = KINDS[kind](copy, rng)
+            if expected.by != "export":
+                reports.append((kind, look(copy, expected)))
+    half = len(reports) // 2
+    assert half >= 20
+    for (kind, fast), (_, slow) in zip(reports[:half], reports[half:], strict=True):
+        assert fast == slow, kind
 
 
 def test_a_verifier_that_accepts_everything_is_noticed(monkeypatch):

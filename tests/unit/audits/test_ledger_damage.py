@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import sqlite3
+from contextlib import closing, suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -130,6 +131,18 @@ def rows_in_file(path):
     return found
 
 
+def kept(path, original, seq):
+    """Tell whether the bytes of event `seq`, or else its leaf hash, are still those of the original."""
+    for column in ("envelope", "leaf_hash"):
+        query = f"SELECT {column} FROM event WHERE seq = ?"
+        with closing(sqlite3.connect(original)) as whole, closing(sqlite3.connect(path)) as conn:
+            was = whole.execute(query, (seq,)).fetchone()
+            with suppress(sqlite3.Error):
+                if conn.execute(query, (seq,)).fetchone() == was:
+                    return True
+    return False
+
+
 def test_flipped_bytes_of_rows_in_the_file_itself(original, tmp_path):
     places = rows_in_file(original)
     assert len(places) > 200
@@ -145,10 +158,12 @@ def test_flipped_bytes_of_rows_in_the_file_itself(original, tmp_path):
         path.write_bytes(flipped)
         report = report_of(path)
         assert not report.ok, (seq, at)
-        assert report.first_bad in {seq, seq + 1} if at < start + 3 else report.first_bad == seq, (
-            seq,
-            at - start,
-        )
+        named = {seq, seq + 1} if at < start + 3 else {seq}
+        if seq >= 256 and not kept(path, original, seq):
+            # No tile has its hash: nobody can tell whether those before it in its commit are sound.
+            assert any(f"event {seq} " in check.detail for check in report.checks)
+            named = {seq // 23 * 23}
+        assert report.first_bad in named, (seq, at - start)
 
 
 def test_any_flipped_byte_of_any_file_never_crashes(original, tmp_path):
