@@ -7,7 +7,7 @@ else is in the batch.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from clearmark.core import Asset, Origin, Request, Task
 from clearmark.core.errors import GenerationFailed, InvalidRequest
 from clearmark.core.pixels import encode_png, open_image
 from clearmark.generation._backend import Defaults, ModelInfo, Noise, seeds_of
+from clearmark.generation._quiet import quiet
 from clearmark.generation.drift import try_drift
 from clearmark.generation.guidance import GuidanceProbe
 
@@ -146,7 +147,7 @@ class PipelineRunner:
             part = seeds[start : start + self._batch]
             chosen = noises[start : start + self._batch]
             try:
-                with _quiet():
+                with quiet():
                     pictures, traces, drift = self._call(job, part, chosen)
             except Exception as exc:  # a model of any make can fail in any way
                 # Messages of pipelines can quote the prompt, so only the kind of fault is told.
@@ -338,16 +339,3 @@ def _composite(made: Image, kept: Image, mask: Image) -> Image:
     import PIL.Image
 
     return PIL.Image.composite(made, kept, mask)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the libraries' warnings: one of them quotes the part of the prompt that was cut off."""
-    from diffusers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)

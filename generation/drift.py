@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from clearmark.core.errors import GenerationFailed
+from clearmark.generation._quiet import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -92,7 +93,8 @@ def try_drift(
     if not asked:
         return out
     try:
-        found = prompt_drift(pipeline, [prompts[place] for place in asked], texts=texts)
+        with quiet():
+            found = prompt_drift(pipeline, [prompts[place] for place in asked], texts=texts)
     except (GenerationFailed, TypeError, ValueError, KeyError, AttributeError, RuntimeError):
         # A pipeline of any make can want to be called otherwise. Drift is one sign of several.
         return out
