@@ -7,6 +7,7 @@ What a step is made from comes from registries (npm, PyPI, Debian), beside the l
     pip install nba_api resvg-py
     apt-get install wamerican mate-backgrounds openclipart-svg   # --words, --photos, --drawings
     apt-get install openclipart-png              # --clipart
+    apt-get install hedgewars-data supertux-data megaglest-data   # beside the clip art in --paintings
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ STEPS: tuple[Step, ...] = (
     Step("characters", f"{_ROOM}.trademark.descriptions", "fit", ("data",)),
     Step("logos", f"{_ROOM}.trademark.logos", "build", ("icons", "photos", "clipart")),
     Step("logo-weights", f"{_ROOM}.trademark.logos", "fit", ("icons", "photos", "clipart")),
+    Step("look", f"{_ROOM}.output.look_fitting", "fit", ("photos", "paintings")),
 )
 """In the order in which they build on one another."""
 

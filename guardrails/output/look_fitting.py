@@ -8,7 +8,6 @@ behind must not be what tells them apart.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import random
@@ -17,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from clearmark.core.optional import import_optional
+from clearmark.guardrails._shipping import ship
 from clearmark.guardrails.output._look import LOOKS, look_of, traits
 
 __all__ = ["main", "pieces"]
 
-_FILE = Path(__file__).parents[1] / "models" / "weights" / "picture-look.npz"
 _LARGEST = 6_000_000  # pixels; the rest take long to decode and show nothing else
 _KINDS = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -78,13 +77,13 @@ def _fit(options: argparse.Namespace) -> dict[str, Any]:
         scale=scale,
         weights=np.append(model.coef_[0], model.intercept_).astype(np.float32),
     )
-    _FILE.write_bytes(buffer.getvalue())
+    data = buffer.getvalue()
     return {
         "photographs": len(photos),
         "drawings": len(drawn),
         "weights": dict(zip(LOOKS, [round(float(one), 2) for one in model.coef_[0]], strict=False)),
-        "size": len(buffer.getvalue()),
-        "sha256": hashlib.sha256(buffer.getvalue()).hexdigest(),
+        "size": len(data),
+        "sha256": ship("picture-look", "models/weights/picture-look.npz", data),
     }
 
 
@@ -114,7 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("step", choices=["fit", "measure"])
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
-    parser.add_argument("--drawings", type=Path, nargs="+", required=True)
+    parser.add_argument("--drawings", "--paintings", type=Path, nargs="+", required=True)
     parser.add_argument("--most", type=int, default=400, help="pieces of each kind")
     parser.add_argument("--each", type=int, default=4, help="pieces of each photograph")
     options = parser.parse_args()

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 __all__ = ["Automaton", "Hit"]
 
@@ -17,8 +16,7 @@ Symbol = TypeVar("Symbol", bound=Hashable)
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
-class Hit(Generic[Value]):
+class Hit(NamedTuple, Generic[Value]):
     """Symbols `start` up to `end` are a pattern that carries `value`."""
 
     start: int
@@ -59,11 +57,13 @@ class Automaton(Generic[Symbol, Value]):
     def find(self, symbols: Iterable[Symbol]) -> Iterator[Hit[Value]]:
         """Yield every occurrence of every pattern, also overlapping ones, by where it ends."""
         following, fail, out = self._next, self._fail, self._out
+        first = following[0]
         state = 0
         for index, symbol in enumerate(symbols):
             while state and symbol not in following[state]:
                 state = fail[state]
-            state = following[state].get(symbol, 0)
+            # Most symbols begin nothing, and are met in the first state.
+            state = following[state].get(symbol, 0) if state else first.get(symbol, 0)
             if out[state]:
                 for length, value in out[state]:
                     yield Hit(index + 1 - length, index + 1, value)

@@ -11,12 +11,12 @@ from clearmark.core.errors import Error, ExtraMissing, GuardUnavailable
 from clearmark.guardrails.models import entry
 from clearmark.guardrails.prompt._language import is_supported
 from clearmark.guardrails.prompt._minilm import installed
-from clearmark.guardrails.prompt._reading import Located, Reading, read
+from clearmark.guardrails.prompt._reading import Reading, read
 from clearmark.guardrails.prompt._scoring import CATEGORIES, calibration, scores
 
 __all__ = ["PromptGuard"]
 
-_STRENGTHS = ("alone", "strong", "medium", "weak")
+_STRENGTHS = {"alone": 0, "strong": 1, "medium": 2, "weak": 3}
 _MOST_SPANS = 8
 _EXTRA = '"clearmark[minilm]"'
 
@@ -84,9 +84,10 @@ class PromptGuard:
         )
         out: list[Finding] = []
         version, model = self.version, self.model
+        places = _places(reading)
         for category in CATEGORIES:
             threshold = thresholds[category]
-            spans = _spans(reading, category)
+            spans = places.get(category, [])
             over = measured[category] >= threshold
             for number, span in enumerate(spans[: _MOST_SPANS if over else 1] or [None]):
                 out.append(
@@ -106,18 +107,21 @@ class PromptGuard:
         return out
 
 
-def _spans(reading: Reading, category: str) -> list[Span]:
-    """Return the places that speak for `category`, the strongest first, without repeats."""
-    found = [located for located in reading.terms if located.hit.term.group == category]
-    found.sort(key=_order)
-    spans = [Span(located.hit.start, located.hit.end, located.field) for located in found]
-    if category == "sexual/minors" and reading.age.strength:
-        spans.insert(0, Span(reading.age.start, reading.age.end))
-    return list(dict.fromkeys(spans))
-
-
-def _order(located: Located) -> tuple[int, int]:
-    return _STRENGTHS.index(located.hit.term.strength), located.hit.start
+def _places(reading: Reading) -> dict[str, list[Span]]:
+    """Return the places that speak for each category, the strongest first, without repeats."""
+    found: dict[str, dict[tuple[int, int, str], int]] = {}
+    for hit, field in reading.terms:
+        own = found.setdefault(hit.term.group, {})
+        place = (hit.start, hit.end, field)
+        rank = _STRENGTHS.get(hit.term.strength, len(_STRENGTHS))
+        own[place] = min(rank, own.get(place, rank))
+    out: dict[str, list[Span]] = {}
+    if reading.age.strength:
+        found.setdefault("sexual/minors", {})[(reading.age.start, reading.age.end, "prompt")] = -1
+    for category, own in found.items():
+        ranked = sorted(own, key=lambda place: (own[place], place[0]))
+        out[category] = [Span(*place) for place in ranked]
+    return out
 
 
 def _message(spans: Sequence[Span]) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import NamedTuple
 
 from clearmark.guardrails.prompt._automaton import Automaton, Hit
 from clearmark.guardrails.prompt._folding import fold
@@ -42,7 +43,6 @@ and what speaks about sexuality instead of showing it."""
 
 _NEGATORS = frozenset(["no", "not", "without", "non", "never", "anti", "avoid", "nor"])
 _MOST_OF_ONE = 4
-_LONGEST_PHRASE = 6
 _SPLIT = re.compile(r"[,\n]")
 
 
@@ -55,14 +55,20 @@ class Term:
     id: int
 
 
-@dataclass(frozen=True, slots=True)
-class TermHit:
+class TermHit(NamedTuple):
     """A term at characters `start` up to `end` of the original; `denied` where "no" or "without" precedes."""
 
     term: Term
     start: int
     end: int
     denied: bool = False
+
+
+class _Found(NamedTuple):
+    """The terms that the same words are, and whether they are a harmless phrase."""
+
+    terms: tuple[Term, ...]
+    harmless: bool
 
 
 class Lexicon:
@@ -82,8 +88,9 @@ class Lexicon:
                 if len(words) == 1 and term.strength != "weak" and term.group in LISTED:
                     strong = term.strength in {"strong", "alone"} and term.group not in _NAMES
                     terms[words[0]] = "strong" if strong else terms.get(words[0], "medium")
-        self._spaced: Automaton[str, tuple[Term, ...]] = Automaton(
-            (words, tuple(dict.fromkeys(found))) for words, found in spaced.items()
+        self._spaced: Automaton[str, _Found] = Automaton(
+            (words, _Found(tuple(dict.fromkeys(found)), any(term.group == "harmless" for term in found)))
+            for words, found in spaced.items()
         )
         self._dense: Automaton[str, tuple[Term, ...]] = Automaton(
             (chars, tuple(dict.fromkeys(found))) for chars, found in dense.items()
@@ -105,12 +112,12 @@ class Lexicon:
         """Yield the terms of `text`, each at most a few times: more say nothing new."""
         words = text.words
         hits = list(self._spaced.find([word.text for word in words]))
-        innocent = _spans(hits)
+        innocent = _spans(hits, len(words))
         often: dict[int, int] = {}
         for hit in hits:
-            if _inside(hit.start, hit.end, innocent):
+            if innocent and innocent[hit.start] >= hit.end:
                 continue
-            for term in hit.value:
+            for term in hit.value.terms:
                 count = often.get(term.id, 0)
                 if count < _MOST_OF_ONE:
                     before = words[hit.start - 1].text if hit.start else ""
@@ -118,31 +125,28 @@ class Lexicon:
                     # Only a hit that is asked for uses up the term's share.
                     often[term.id] = count + (not denied)
                     yield TermHit(term, words[hit.start].start, words[hit.end - 1].end, denied)
-        for hit in self._dense.find(text.dense):
-            start, end = text.places[hit.start], text.places[hit.end - 1] + 1
-            for term in hit.value:
+        for one in self._dense.find(text.dense):
+            start, end = text.places[one.start], text.places[one.end - 1] + 1
+            for term in one.value:
                 # Signs may stand between, other text not.
-                if end - start <= 2 * (hit.end - hit.start):
+                if end - start <= 2 * (one.end - one.start):
                     often[term.id] = often.get(term.id, 0) + 1
                     if often[term.id] <= _MOST_OF_ONE:
                         yield TermHit(term, start, end)
 
 
-def _spans(hits: Sequence[Hit[tuple[Term, ...]]]) -> dict[int, int]:
-    """Return, by the word where it starts, where the longest harmless phrase ends."""
-    out: dict[int, int] = {}
+def _spans(hits: Sequence[Hit[_Found]], count: int) -> list[int]:
+    """Return for each of `count` words how far the harmless phrases that it stands in reach, 0 for none.
+
+    A term that begins at a word and sticks out of them counts. The list is empty where there is no phrase.
+    """
+    out: list[int] = []
     for hit in hits:
-        if any(term.group == "harmless" for term in hit.value):
-            out[hit.start] = max(hit.end, out.get(hit.start, 0))
+        if hit.value.harmless:
+            out = out or [0] * count
+            for at in range(hit.start, hit.end):
+                out[at] = max(hit.end, out[at])
     return out
-
-
-def _inside(start: int, end: int, spans: dict[int, int]) -> bool:
-    """Whether words `start` up to `end` lie in one of `spans`. A term that sticks out of a phrase counts."""
-    for first in range(start - _LONGEST_PHRASE, start + 1):  # noqa: SIM110  half the time of `any`
-        if first in spans and spans[first] >= end:
-            return True
-    return False
 
 
 _NAMES = frozenset(["trademark", "copyright/character", "likeness/public-figure"])

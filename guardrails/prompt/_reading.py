@@ -7,6 +7,7 @@ import binascii
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from clearmark.guardrails.prompt._lexicon import TermHit, lexicon
 from clearmark.guardrails.prompt._minors import Age, youngest
@@ -18,8 +19,7 @@ __all__ = ["Located", "Reading", "read"]
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{16,4096}={0,2}")
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
+class Located(NamedTuple):
     """A term, its place in the original, and which of the two prompts that is."""
 
     hit: TermHit
@@ -60,9 +60,9 @@ def read(prompt: str, negative_prompt: str = "") -> Reading:
     for part in _parts(prompt, negative_prompt):
         text = normalise(part.text, vocabulary)
         shift = 0 if isinstance(part, _Decoded) else part.offset
-        found = [
-            TermHit(hit.term, hit.start + shift, hit.end + shift, hit.denied) for hit in terms.find(text)
-        ]
+        found = list(terms.find(text))
+        if shift:
+            found = [TermHit(hit.term, hit.start + shift, hit.end + shift, hit.denied) for hit in found]
         if isinstance(part, _Decoded):
             found = [TermHit(hit.term, part.start, part.end, hit.denied) for hit in found]
             changes.append(Change("encoded", part.start, part.end))

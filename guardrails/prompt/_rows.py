@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ _NAMES = {
     "Soliciting personally identifiable information": "deception",
     "copyright_violations": "copyright/character",
 }  # fmt: skip
+_OURS = frozenset(_NAMES.values())
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,12 @@ def _row(row: Mapping[str, Any]) -> Row:
     return Row(str(row["id"]), row["set"], unsafe, categories, row.get("lang", "en"), row["text"])
 
 
-def known_categories(text: str | None) -> frozenset[str]:
-    """Return our names of the categories that the public sets list, with commas or `|` between them."""
-    parts = (part.strip(" '\"[]") for part in (text or "").replace("|", ",").split(","))
+def known_categories(told: str | Sequence[str] | None) -> frozenset[str]:
+    """Return our names of the categories that the public sets list, with commas or `|` between them.
+
+    A list is of our own names, as `fit reserved` writes them.
+    """
+    if not isinstance(told, str):
+        return frozenset(told or ()) & _OURS
+    parts = (part.strip(" '\"[]") for part in told.replace("|", ",").split(","))
     return frozenset(_NAMES[part] for part in parts if part in _NAMES)

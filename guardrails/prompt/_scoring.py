@@ -177,12 +177,13 @@ def scores(readings: Sequence[Reading], *, sentences: bool) -> list[dict[str, fl
     owner = [at for at, reading in enumerate(readings) if 0 < len(reading.unseen) < len(reading.words)]
     texts.extend([word.text for word in readings[at].unseen] for at in owner)
     model = word_model()
-    words = _joined(np.array([model.scores(text)[1] for text in texts]), owner, len(readings))
+    weighed = [model.weigh(text) for text in texts]
+    words = _joined(np.array([model.scores_of(own)[1] for own in weighed]), owner, len(readings))
     meant = None
     if sentences:
         from clearmark.guardrails.prompt._sentences import sentence_model
 
-        meant = _joined(sentence_model().peaks(texts), owner, len(readings))
+        meant = _joined(sentence_model().peaks(texts, weighed), owner, len(readings))
     stack = table.stacks["sentences" if sentences else "words"]
     margins = stack.margins(*features(told([reading.terms for reading in readings]), words, meant))
     return [

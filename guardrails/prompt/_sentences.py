@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from clearmark.core.errors import ModelCorrupt
 from clearmark.guardrails.models import entry
 from clearmark.guardrails.prompt._minilm import SIZE, Encoder, encoder
-from clearmark.guardrails.prompt._words import HEADS, WordModel, word_model
+from clearmark.guardrails.prompt._words import HEADS, Weighed, WordModel, word_model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,23 +69,29 @@ class SentenceModel:
     def __init__(self, encoder: Encoder, heads: SentenceHeads, words: WordModel) -> None:
         self._encoder, self._heads, self._words = encoder, heads, words
 
-    def peaks(self, prompts: Sequence[Sequence[str]]) -> NDArray[np.float32]:
-        """Return for each prompt (a run of words) the highest log-odds of any window: [prompts, heads]."""
+    def peaks(
+        self, prompts: Sequence[Sequence[str]], weighed: Sequence[Weighed] | None = None
+    ) -> NDArray[np.float32]:
+        """Return for each prompt (a run of words) the highest log-odds of any window: [prompts, heads].
+
+        `weighed` is what the word model made of each, where that is known.
+        """
         import numpy as np
 
-        parts = [windows(words, self._words) for words in prompts]
+        known: Sequence[Weighed | None] = weighed or [None] * len(prompts)
+        parts = [windows(words, self._words, own) for words, own in zip(prompts, known, strict=True)]
         embeddings = self._encoder.embed([part for some in parts for part in some])
         starts = np.cumsum([0, *(len(some) for some in parts)])[:-1]
         return np.maximum.reduceat(self._heads(embeddings), starts, axis=0)
 
 
-def windows(words: Sequence[str], model: WordModel) -> list[Sequence[str]]:
+def windows(words: Sequence[str], model: WordModel, weighed: Weighed | None = None) -> list[Sequence[str]]:
     """Return the windows of a prompt that are read."""
     if len(words) <= WINDOW:
         return [words]
     starts = list(range(0, len(words) - _STEP, _STEP))
     if len(starts) > MOST_WINDOWS:
-        suspicion = model.windows(words, WINDOW, _STEP)[:, 0]
+        suspicion = model.windows(weighed or model.weigh(words), WINDOW, _STEP)[:, 0]
         starts = sorted(sorted(starts, key=lambda at: -suspicion[at // _STEP])[:MOST_WINDOWS])
     return [words[at : at + WINDOW] for at in starts]
 

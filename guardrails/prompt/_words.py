@@ -11,7 +11,8 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
 
 from clearmark.core.errors import ModelCorrupt
 from clearmark.guardrails.models import entry
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["HEADS", "HEAD_FLOOR", "WINDOW", "WordModel", "pair_key", "word_keys", "word_model"]
+__all__ = ["HEADS", "HEAD_FLOOR", "WINDOW", "Weighed", "WordModel", "pair_key", "word_keys", "word_model"]
 
 HEADS = (
     "unsafe",
@@ -64,6 +65,22 @@ def pair_key(first: str, second: str) -> int:
     return zlib.crc32(b"b" + f"{first} {second}".encode("utf-8", "replace"))
 
 
+class _Own(NamedTuple):
+    """A word by itself: weights times idf, squared length, bytes, and the hash of a pair that it begins."""
+
+    weights: NDArray[np.float32]
+    norm: float
+    text: bytes
+    opened: int
+
+
+class Weighed(NamedTuple):
+    """What each word of a text brings, with the pair before it: [words, heads], and squared lengths."""
+
+    sums: NDArray[np.float32]
+    norms: NDArray[np.float32]
+
+
 class WordModel:
     """The weights, ready to score. May be used by any number of threads."""
 
@@ -86,42 +103,49 @@ class WordModel:
             raise ModelCorrupt("the word model's file is broken", hint="reinstall clearmark") from exc
         if self._weights.shape != (len(self._keys), len(HEADS)) or len(self._idf) != len(self._keys):
             raise ModelCorrupt("the word model's arrays do not fit together", hint="reinstall clearmark")
-        self._known_words: dict[str, tuple[NDArray[np.float32], float]] = {}
+        self._known_words: dict[str, _Own] = {}
 
     def scores(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the log-odds of every head for the whole prompt, and the highest of any window."""
+        return self.scores_of(self.weigh(words))
+
+    def scores_of(self, weighed: Weighed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return what `scores` does, for a text that was weighed."""
         import numpy as np
 
-        if not words:
+        sums, norms = weighed
+        if not len(norms):
             return self._bias, self._bias
-        sums, norms = self._sums(words)
         whole = sums.sum(0) / np.sqrt(norms.sum() + SMOOTHING) + self._bias
-        if len(words) <= WINDOW:
+        if len(norms) <= WINDOW:
             return whole, whole
         slid = self._slid(sums, norms, WINDOW, WINDOW // 2)
         return whole, np.maximum(whole, slid.max(0).astype(np.float32))
 
-    def windows(self, words: Sequence[str], size: int, step: int) -> NDArray[np.float64]:
+    def windows(self, weighed: Weighed, size: int, step: int) -> NDArray[np.float64]:
         """Return the log-odds of windows of `size` words that start every `step` words: [windows, heads]."""
-        return self._slid(*self._sums(words), size, step)
+        return self._slid(*weighed, size, step)
 
-    def _sums(self, words: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return what each word brings, with the pair before it: [words, heads], and squared lengths."""
+    def weigh(self, words: Sequence[str]) -> Weighed:
+        """Return what each word brings."""
         import numpy as np
 
-        count = len(words)
-        sums = np.empty((count, len(HEADS)), dtype=np.float32)
-        norms = np.empty(count, dtype=np.float32)
+        if not words:
+            return Weighed(np.empty((0, len(HEADS)), dtype=np.float32), np.empty(0, dtype=np.float32))
         brought = self._brought(words)
-        for index, word in enumerate(words):
-            sums[index], norms[index] = brought[word]
-        if count > 1:
-            keys = [pair_key(words[i - 1], words[i]) for i in range(1, count)]
+        distinct = {word: at for at, word in enumerate(dict.fromkeys(words))}
+        order = np.array([distinct[word] for word in words])
+        sums = np.array([brought[word].weights for word in distinct])[order]
+        norms = np.array([brought[word].norm for word in distinct], dtype=np.float32)[order]
+        if len(words) > 1:
+            own = [brought[word] for word in words]
+            # `pair_key` of two words that follow one another: the first one's part of the sum is known.
+            keys = [zlib.crc32(after.text, before.opened) for before, after in pairwise(own)]
             at, known = self._find(np.array(keys, dtype=np.uint32))
             idf = self._idf[at] * known
             sums[1:] += self._weights[at] * idf[:, None]
             norms[1:] += idf**2
-        return sums, norms
+        return Weighed(sums, norms)
 
     def _slid(
         self, sums: NDArray[np.float32], norms: NDArray[np.float32], size: int, step: int
@@ -137,8 +161,8 @@ class WordModel:
         slid: NDArray[np.float64] = (total[last] - total[first]) / root + self._bias
         return slid
 
-    def _brought(self, words: Sequence[str]) -> dict[str, tuple[NDArray[np.float32], float]]:
-        """Return what each word brings by itself: weights times idf, and its squared length."""
+    def _brought(self, words: Sequence[str]) -> dict[str, _Own]:
+        """Return what each word brings by itself."""
         import numpy as np
 
         known = self._known_words
@@ -155,7 +179,9 @@ class WordModel:
         idf = self._idf[at] * found
         sums = np.add.reduceat(self._weights[at] * idf[:, None], first, axis=0)
         norms = np.add.reduceat(idf**2, first)
-        known.update((word, (sums[i], float(norms[i]))) for i, word in enumerate(fresh))
+        for i, word in enumerate(fresh):
+            text = word.encode("utf-8", "replace")
+            known[word] = _Own(sums[i], float(norms[i]), text, zlib.crc32(b"b" + text + b" "))
         self._known_words = known
         return known
 

@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from clearmark.guardrails._shipping import ship
 from clearmark.guardrails.prompt import _sentence_training
 from clearmark.guardrails.prompt._card import render
 from clearmark.guardrails.prompt._drawings import drawing_rows
@@ -141,15 +142,7 @@ def _sentences(job: _Job) -> int:
 
 def _ship(model_id: str, path: str, data: bytes) -> None:
     """Write weights and put their size and digest on record."""
-    target = _MODELS.parent / path
-    target.parent.mkdir(exist_ok=True)
-    target.write_bytes(data)
-    sha256 = hashlib.sha256(data).hexdigest()
-    catalogue = json.loads((_MODELS / "catalogue.json").read_text(encoding="utf-8"))
-    for model in catalogue["models"]:
-        if model["id"] == model_id:
-            model["files"] = [{"path": path, "sha256": sha256, "size": len(data)}]
-    (_MODELS / "catalogue.json").write_text(json.dumps(catalogue, indent=2) + "\n", encoding="utf-8")
+    sha256 = ship(model_id, path, data)
     _say(f"{model_id}: {len(data):,} bytes, sha256 {sha256[:12]}")
 
 

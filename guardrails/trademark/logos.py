@@ -11,7 +11,6 @@ that and prints it raw; `sum` puts such parts together.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import random
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from clearmark.core.optional import import_optional
+from clearmark.guardrails._shipping import ship
 from clearmark.guardrails.trademark import _logos
 from clearmark.guardrails.trademark._logos import LogoIndex, Weights, candidates, find_logos
 from clearmark.guardrails.trademark._regions import regions
@@ -163,8 +163,8 @@ def _write(index: LogoIndex, shapes: Any, weights: Weights) -> dict[str, Any]:
         scale=weights.scale,
         weights=np.append(weights.weights, np.float32(weights.bias)),
     )
-    _FILE.write_bytes(buffer.getvalue())
-    return {"size": len(buffer.getvalue()), "sha256": hashlib.sha256(buffer.getvalue()).hexdigest()}
+    data = buffer.getvalue()
+    return {"size": len(data), "sha256": ship("logo-shapes", "models/weights/logo-shapes.npz", data)}
 
 
 def _usual(index: LogoIndex, pictures: list[Any]) -> tuple[Any, int]:

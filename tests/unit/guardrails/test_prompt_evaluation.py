@@ -61,6 +61,12 @@ def test_categories_are_ours(tmp_path):
     assert row.categories == {"violence", "violence/graphic", "self-harm"}
 
 
+def test_rows_that_fit_keeps_back_can_be_read_again(tmp_path):
+    lines = [{"id": 1, "set": "i2p", "label": 1, "category": ["illicit", "sexual", "other"], "text": "x"}]
+    (row,) = read_rows(rows(tmp_path, lines))
+    assert row.categories == {"illicit", "sexual"}
+
+
 def test_files_that_are_no_rows(tmp_path):
     with pytest.raises(UsageError, match="line 0"):
         list(read_rows(tmp_path / "absent.jsonl"))

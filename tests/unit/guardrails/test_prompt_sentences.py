@@ -1,6 +1,7 @@
 """The sentence encoder, its windows, and the stack that weighs what it says."""
 
 import io
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from clearmark.guardrails.models import entry
 from clearmark.guardrails.prompt import PromptGuard, _guard, _minilm, _sentences
 from clearmark.guardrails.prompt._onnx import Graph
 from clearmark.guardrails.prompt._stack import ANY_FEATURES, CATEGORY_FEATURES, Stack, combine
-from clearmark.guardrails.prompt._words import HEADS, word_model
+from clearmark.guardrails.prompt._words import HEADS, pair_key, word_model
 
 needs_minilm = pytest.mark.skipif(not _minilm.installed(), reason="the extra minilm is not installed")
 
@@ -100,6 +101,21 @@ def test_the_suspicious_window_is_among_those_read():
     words = ("a quiet garden with roses and a bench " * 60).split()
     words[230:230] = ["a", "naked", "woman", "having", "hardcore", "sex"]
     assert any("naked" in window for window in _sentences.windows(words, word_model()))
+
+
+def test_a_text_weighed_before_gives_the_same_windows_and_scores():
+    words = ("a naked woman in a quiet garden with roses and a bench " * 20).split()
+    model = word_model()
+    weighed = model.weigh(words)
+    assert _sentences.windows(words, model, weighed) == _sentences.windows(words, model)
+    assert all(
+        np.array_equal(*pair) for pair in zip(model.scores_of(weighed), model.scores(words), strict=True)
+    )
+    keys = np.array([pair_key(*pair) for pair in pairwise(words)], dtype=np.uint32)
+    at, known = model._find(keys)
+    alone = np.array([model.weigh([word]).sums[0] for word in words])
+    pairs = model._weights[at] * (model._idf[at] * known)[:, None]
+    np.testing.assert_allclose(weighed.sums[1:], alone[1:] + pairs, rtol=1e-5, atol=1e-5)
 
 
 def stack():
