@@ -54,20 +54,30 @@ class HashTable:
         """Return rows within `reach` <= 31 bits of each query [q, 32], and the distances, nearest first."""
         import numpy as np
 
-        longs = np.ascontiguousarray(self._hashes).view("<u8")
-        out = []
+        queries = np.ascontiguousarray(queries)
         places = np.repeat(np.arange(_WORDS), len(self._probes))
-        for query in np.ascontiguousarray(queries):
-            keys = (query.view("<u2")[:, None] ^ self._probes[None, :]).ravel().astype(np.int64)
-            first = self._ends[places, keys]
-            lengths = self._ends[places, keys + 1] - first
-            before = np.cumsum(lengths) - lengths
-            # The places of all buckets in a row, without a loop over them.
-            rows = self._rows[np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))]
-            far = np.bitwise_count(longs[rows] ^ query.view("<u8")).sum(axis=1, dtype=np.int64)
-            close = far <= reach
-            near, place = np.unique(rows[close], return_index=True)
-            distance = far[close][place]
+        keys = (queries.view("<u2")[:, :, None] ^ self._probes).reshape(-1, len(places)).astype(np.int64)
+        first = self._ends[places, keys]
+        lengths = self._ends[places, keys + 1] - first
+        asked = np.repeat(np.arange(len(queries)), lengths.sum(axis=1))
+        first, lengths = first.ravel(), lengths.ravel()
+        before = np.cumsum(lengths) - lengths
+        # The places of all buckets in a row, without a loop over them.
+        at = np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))
+        rows = self._rows[at].astype(np.int64)
+        longs, ours = np.ascontiguousarray(self._hashes).view("<u8"), queries.view("<u8")
+        # Half of the bits shut out nearly all: the other half is read of those that are left.
+        flat = longs.reshape(-1)
+        far = np.bitwise_count(flat[4 * rows] ^ ours[asked, 0])
+        far += np.bitwise_count(flat[4 * rows + 1] ^ ours[asked, 1])
+        close = np.flatnonzero(far <= reach)
+        rows, asked = rows[close], asked[close]
+        full = np.bitwise_count(longs[rows] ^ ours[asked]).sum(axis=1, dtype=np.int64)
+        out = []
+        for number in range(len(queries)):
+            mine = (asked == number) & (full <= reach)
+            near, place = np.unique(rows[mine], return_index=True)
+            distance = full[mine][place]
             order = np.lexsort((near, distance))
-            out.append((near[order].astype(np.int64), distance[order]))
+            out.append((near[order], distance[order]))
         return out

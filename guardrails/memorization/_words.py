@@ -44,6 +44,7 @@ INDEXED = 128
 ASKED = 300
 PROBES = 8
 _EACH = 5
+_ROWS = 96
 _LONGEST = 4096
 _NEAR = 20
 _SPREAD = 13.0
@@ -51,7 +52,7 @@ _TURNS, _OCTAVES = 12, 16
 _LEAST = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Vocabulary:
     """The mean [128] and principal axes [128, 64] of root SIFT, and the centres [2, 1024, 32] of words."""
 
@@ -73,21 +74,24 @@ class Vocabulary:
         """Return the `probes` nearest words of each projected descriptor [n, probes]."""
         import numpy as np
 
-        one = np.ones((len(y), 1), dtype=np.float32)
-        # The squared distances less those of the descriptors, by one product each.
-        far = [
-            np.concatenate([y[:, half], one], axis=1)
-            @ np.concatenate([-2 * centres, (centres * centres).sum(axis=1)[:, None]], axis=1).T
-            for half, centres in enumerate(self.centres)
-        ]
-        if probes == 1:
-            first: NDArray[np.int64] = far[0].argmin(axis=1) * CENTRES + far[1].argmin(axis=1)
-            return first[:, None]
-        (near, first_far), (beside, second_far) = (_least(some, _EACH) for some in far)
-        both = (first_far[:, :, None] + second_far[:, None, :]).reshape(len(y), -1)
-        best = np.argpartition(both, probes, axis=1)[:, :probes]
-        out: NDArray[np.int64] = np.take_along_axis(near, best // _EACH, 1) * CENTRES
-        out += np.take_along_axis(beside, best % _EACH, 1)
+        out = np.empty((len(y), probes), dtype=np.int64)
+        # A part at a time, whose distances stay in the cache.
+        for first in range(0, len(y), _ROWS):
+            some = y[first : first + _ROWS]
+            one = np.ones((len(some), 1), dtype=np.float32)
+            # The squared distances less those of the descriptors, by one product each.
+            far = [
+                np.concatenate([some[:, half], one], axis=1) @ product
+                for half, product in enumerate(_products(self))
+            ]
+            if probes == 1:
+                out[first : first + _ROWS, 0] = far[0].argmin(axis=1) * CENTRES + far[1].argmin(axis=1)
+                continue
+            (near, first_far), (beside, second_far) = (_least(distances, _EACH) for distances in far)
+            both = (first_far[:, :, None] + second_far[:, None, :]).reshape(len(some), -1)
+            best = np.argpartition(both, probes, axis=1)[:, :probes]
+            words = np.take_along_axis(near, best // _EACH, 1) * CENTRES
+            out[first : first + _ROWS] = words + np.take_along_axis(beside, best % _EACH, 1)
         return out
 
     def signatures(self, y: NDArray[np.float32], words: NDArray[np.int64]) -> NDArray[np.uint64]:
@@ -102,6 +106,17 @@ class Vocabulary:
             axis=1,
         )
         return np.packbits(above, axis=1).view("<u8")[:, 0]
+
+
+@lru_cache(maxsize=4)
+def _products(vocabulary: Vocabulary) -> list[NDArray[np.float32]]:
+    """Return the matrices [33, 1024] that turn a half of a descriptor and a one to distances to centres."""
+    import numpy as np
+
+    return [
+        np.ascontiguousarray(np.concatenate([-2 * centres.T, (centres * centres).sum(axis=1)[None]]))
+        for centres in vocabulary.centres
+    ]
 
 
 def _least(far: NDArray[np.float32], count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
