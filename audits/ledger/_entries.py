@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from clearmark.audits.ledger._merkle import hash_leaf
@@ -15,7 +15,7 @@ from clearmark.core.canonical import canonical_json
 from clearmark.core.errors import UsageError
 from clearmark.core.events import Event, envelope_tail
 
-__all__ = ["MAX_ENVELOPE", "MAX_PERSONAL", "Entry", "record"]
+__all__ = ["MAX_ENVELOPE", "MAX_PERSONAL", "Entry", "record", "weigh"]
 
 MAX_ENVELOPE = 1 << 20
 """Longest recorded event, in bytes."""
@@ -24,18 +24,19 @@ MAX_PERSONAL = 64 << 20
 """Most bytes of personal data of one event."""
 
 MAX_MARKS = 10_000
+_SIZED = (str, bytes, bytearray)
 _TOKEN = re.compile(r"[!-~]{1,200}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """One event on its way into the ledger. `envelope` and `leaf` are there once it is prepared."""
 
     event: Event
     envelope: bytes = b""
     leaf: bytes = b""
-    _sealed: list[dict[str, Any]] = field(default_factory=list)
+    _sealed: Sequence[dict[str, Any]] = ()
 
     @classmethod
     def of(cls, event: Event, *, own: bool = False) -> Entry:
@@ -74,11 +75,6 @@ class Entry:
             for name, value in values.items()
         ]
 
-    def weight(self) -> int:
-        """Return about how many bytes it takes in memory."""
-        personal = self.event.personal
-        return len(self.envelope) + (sum(map(len, personal.values())) if personal else 0)
-
     def row(self, seq: int) -> tuple[Any, ...]:
         """Return the row of the event table, in the order of its columns."""
         event = self.event
@@ -112,6 +108,16 @@ class Entry:
                 hint="put large values into `personal`, or store their digest",
             )
         self.leaf = hash_leaf(self.envelope)
+
+
+def weigh(event: Event) -> int:
+    """Return about how many bytes of memory an event takes: its texts, and what else it has much of."""
+    size = sum([len(value) if isinstance(value, _SIZED) else 100 for value in event.body.values()], 200)
+    return size + sum(map(_length, event.personal.values())) if event.personal else size
+
+
+def _length(value: object) -> int:
+    return len(value) if isinstance(value, _SIZED) else 100
 
 
 def record(entry: Entry, seq: int) -> Recorded:

@@ -89,22 +89,21 @@ class Tree:
     def extend(self, leaves: Iterable[bytes]) -> tuple[Tree, list[Tile]]:
         """Return the tree with more leaf hashes, and the tiles that became complete."""
         frontier = self._frontier.copy()
-        edges = [list(edge) for edge in self._edges]
+        edges = list(self._edges)
         tiles: list[Tile] = []
-        for leaf in leaves:
-            frontier.append(leaf)
-            level, top = 0, leaf
-            while True:
-                if level == len(edges):
-                    edges.append([])
-                edges[level].append(top)
-                if len(edges[level]) < TILE_WIDTH:
-                    break
-                top = root_of(edges[level])
-                number = (frontier.size >> TILE_HEIGHT * (level + 1)) - 1
-                tiles.append(Tile(level, number, b"".join(edges[level]), top))
-                edges[level] = []
-                level += 1
+        level, before, row = 0, frontier.size, list(leaves)
+        frontier.extend(row)
+        while row:
+            edge = [*edges[level], *row] if level < len(edges) else row
+            number, row = before // TILE_WIDTH, []
+            whole = len(edge) - len(edge) % TILE_WIDTH
+            for at in range(0, whole, TILE_WIDTH):
+                hashes = edge[at : at + TILE_WIDTH]
+                row.append(root_of(hashes))
+                tiles.append(Tile(level, number, b"".join(hashes), row[-1]))
+                number += 1
+            edges[level : level + 1] = [edge[whole:]]
+            level, before = level + 1, before // TILE_WIDTH
         return Tree(frontier, edges, self._read_tile), tiles
 
     def node(self, level: int, index: int) -> bytes:

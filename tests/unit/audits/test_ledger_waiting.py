@@ -7,9 +7,9 @@ import time
 import pytest
 
 from clearmark.audits import Ledger, NoteSigner
-from clearmark.audits.ledger import _writer
+from clearmark.audits.ledger import _queue, _writer
 from clearmark.core import Event
-from clearmark.core.errors import LedgerError
+from clearmark.core.errors import LedgerError, UsageError
 
 SIGNER = NoteSigner.generate("example.com/pictures")
 
@@ -34,17 +34,17 @@ def run(ledger, numbers, work):
 
 
 def test_producers_wait_when_too_much_waits_and_nothing_is_lost(ledger, monkeypatch):
-    monkeypatch.setattr(_writer, "MAX_WAITING", 5000)
-    writer = ledger._writer
+    monkeypatch.setattr(_queue, "MAX_WAITING", 5000)
+    queue = ledger._writer._queue
     most, records = [], []
-    take = writer._take
+    take = queue._take
 
     def watched():
-        most.append(writer._waiting)
+        most.append(queue.waiting)
         time.sleep(0.002)
         return take()
 
-    monkeypatch.setattr(writer, "_take", watched)
+    monkeypatch.setattr(queue, "_take", watched)
 
     def work(number):
         for turn in range(5):
@@ -54,15 +54,54 @@ def test_producers_wait_when_too_much_waits_and_nothing_is_lost(ledger, monkeypa
     assert sorted(record.seq for record in records) == list(range(200))
     assert max(most) <= 5000
     assert max(most) > 2000
-    assert writer._waiting == 0
+    assert queue.waiting == 0
     assert ledger.verify().ok
 
 
 def test_one_larger_than_all_that_may_wait_gets_through(ledger, monkeypatch):
-    monkeypatch.setattr(_writer, "MAX_WAITING", 100)
+    monkeypatch.setattr(_queue, "MAX_WAITING", 100)
     run(ledger, range(12), lambda number: ledger.append([event(number, size=20_000)]))
     assert ledger.size == 12
-    assert ledger._writer._waiting == 0
+    assert ledger._writer._queue.waiting == 0
+
+
+def test_a_group_that_is_heavier_than_it_looked_is_written_in_parts(ledger, monkeypatch):
+    monkeypatch.setattr(_writer, "MAX_WAITING", 50_000)
+    parts = []
+    write = ledger._writer._write
+
+    def watched(conn, jobs, *, lookup):
+        parts.append(sum(len(entry.envelope) for job in jobs for entry in job.entries))
+        return write(conn, jobs, lookup=lookup)
+
+    monkeypatch.setattr(ledger._writer, "_write", watched)
+
+    def work(number):
+        body = {"nested": [["x" * 20_000]]}  # of which only the outside is looked at before it is its turn
+        ledger.append([Event(kind="a", request_id=f"r-{number}", body=body)])
+
+    run(ledger, range(40), work)
+    assert ledger.size == 40
+    assert sum(parts) > 40 * 20_000
+    assert max(parts) <= 50_000 + 21_000
+    assert ledger.verify().ok
+
+
+def test_an_event_that_cannot_be_recorded_fails_alone(ledger):
+    """It is raised where it came from, and the others of the group are recorded."""
+    failed, done = [], []
+
+    def work(number):
+        try:
+            body = {"number": 0.5} if number % 4 == 0 else {"number": number}
+            done.extend(ledger.append([Event(kind="a", request_id=f"r-{number}", body=body)]))
+        except UsageError:
+            failed.append(number)
+
+    run(ledger, range(64), work)
+    assert sorted(failed) == list(range(0, 64, 4))
+    assert len(done) == ledger.size == 48
+    assert ledger.verify().ok
 
 
 def test_a_group_that_fails_tells_every_one_of_its_threads(ledger, monkeypatch):
@@ -89,9 +128,9 @@ def test_a_group_that_fails_tells_every_one_of_its_threads(ledger, monkeypatch):
 
 def test_threads_that_gave_up_waiting_break_no_chain(ledger, monkeypatch):
     """An interrupted thread is passed over when those of its group are woken one by another."""
-    writer = ledger._writer
+    queue = ledger._writer._queue
     done, given_up = [], []
-    real = writer._await
+    real = queue._await
     waited = threading.local()
 
     class Interrupted(BaseException):
@@ -115,7 +154,7 @@ def test_threads_that_gave_up_waiting_break_no_chain(ledger, monkeypatch):
             job.wake = Impatient(job.wake)
         return real(job)
 
-    monkeypatch.setattr(writer, "_await", awaiting)
+    monkeypatch.setattr(queue, "_await", awaiting)
 
     def work(number):
         waited.impatient = number % 3 == 0
