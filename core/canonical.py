@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from json import encoder as _json
 from json.encoder import encode_basestring
 from typing import Any, TypeAlias
 
@@ -25,9 +26,10 @@ JSON: TypeAlias = "bool | int | str | Sequence[JSON] | Mapping[str, JSON] | None
 _MAX_INT = 2**53 - 1
 _MAX_DEPTH = 64
 _SCALARS = frozenset({str, bool, type(None)})
-_encode = json.JSONEncoder(
+_INTS = frozenset({int})
+_encoder = json.JSONEncoder(
     ensure_ascii=False, check_circular=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-).encode
+)
 
 canonical_text = encode_basestring
 """Return the canonical form of one text, in its quotes."""
@@ -55,6 +57,18 @@ def canonical_json(value: Any) -> bytes:
 def digest(value: Any) -> str:
     """Return `sha256:` and the hex SHA-256 of the canonical form of `value`."""
     return "sha256:" + hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def _without_setup() -> Callable[[Any], str]:
+    """Return `encode` of the encoder, without what it makes anew for each value."""
+    make = getattr(_json, "c_make_encoder", None)
+    if make is None:
+        return _encoder.encode
+    parts = make(None, _encoder.default, encode_basestring, None, ":", ",", True, False, False)
+    return lambda value: "".join(parts(value, 0))
+
+
+_encode = _without_setup()
 
 
 def _general(value: Any) -> bytes:
@@ -103,6 +117,8 @@ def _is_plain(value: Any, depth: int) -> bool:
     kinds = set(map(type, items))
     if kinds <= _SCALARS:
         return True
-    if kinds == {int}:
+    if kinds == _INTS:
         return bool(min(items) >= -_MAX_INT and max(items) <= _MAX_INT)
-    return all(_is_plain(item, depth + 1) for item in items if type(item) not in _SCALARS)
+    depth += 1
+    # A generator would cost as much again.
+    return all([_is_plain(item, depth) for item in items if type(item) not in _SCALARS])  # noqa: C419
