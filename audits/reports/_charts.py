@@ -142,7 +142,9 @@ def _dots(
     drawn: list[Element] = []
     for value, words in ticks:
         drawn.append(e("line", x1=at(value), x2=at(value), y1=0, y2=height - 22, class_="grid"))
-        drawn.append(e("text", words, x=at(value), y=height - 6, class_="tick middle"))
+        # On a narrow screen the first word would stick out of it.
+        x, side = (0.0, "tick") if narrow and at(value) <= left else (at(value), "tick middle")
+        drawn.append(e("text", words, x=x, y=height - 6, class_=side))
     for place, item in enumerate(rows):
         y = place * row + (30 if narrow else 16)
         label = _cut(item.label, width / _CHAR if narrow else left / _CHAR - 1)

@@ -82,6 +82,7 @@ svg { display: block; width: 100%; height: auto; overflow: visible; }
 svg text { fill: var(--text); font-size: 12px; font-family: inherit; }
 svg .tick { fill: var(--muted); font-size: 11px; }
 svg .value { fill: var(--muted); font-variant-numeric: tabular-nums; }
+svg text.label { paint-order: stroke; stroke: var(--ground); stroke-width: 4px; stroke-linejoin: round; }
 svg .end { text-anchor: end; }
 svg .middle { text-anchor: middle; }
 svg .grid { stroke: var(--line); stroke-width: 1; }
@@ -102,9 +103,17 @@ svg.narrow { display: none; }
 .legend li { display: flex; align-items: center; gap: .4rem; }
 .key { width: .8rem; height: .8rem; border-radius: .15rem; }
 .key.point, .key.p50, .key.p90, .key.p99 { border-radius: 50%; }
-.scroll { overflow-x: auto; }
-.scroll.tall { max-height: 26rem; overflow-y: auto; }
-table { border-collapse: collapse; min-width: min(100%, 24rem); font-size: .9rem;
+.scroll { --shade: rgb(128 128 128 / .4); --sides:
+  linear-gradient(to right, var(--ground) 40%, transparent) left / 2rem 100% no-repeat local,
+  linear-gradient(to left, var(--ground) 40%, transparent) right / 2rem 100% no-repeat local,
+  linear-gradient(to right, var(--shade), transparent) left / .8rem 100% no-repeat,
+  linear-gradient(to left, var(--shade), transparent) right / .8rem 100% no-repeat;
+  overflow-x: auto; width: fit-content; min-width: min(100%, 24rem); max-width: 100%;
+  background: var(--sides); }
+.scroll.tall { max-height: 26rem; overflow-y: auto; background:
+  linear-gradient(to top, var(--ground) 40%, transparent) bottom / 100% 2rem no-repeat local, var(--sides),
+  linear-gradient(to top, var(--shade), transparent) bottom / 100% .8rem no-repeat; }
+table { border-collapse: collapse; min-width: 100%; font-size: .9rem;
   font-variant-numeric: tabular-nums; }
 th, td { text-align: left; vertical-align: top; padding: .32rem 1.6rem .32rem 0; font-weight: 400;
   border-bottom: 1px solid var(--line); unicode-bidi: isolate; overflow-wrap: break-word; max-width: 22rem; }
@@ -130,7 +139,7 @@ pre { overflow-x: auto; padding: .8rem; background: var(--raised); border-radius
 }
 @media print {
   body { max-width: none; padding: 0; font-size: .9rem; }
-  .scroll.tall { max-height: none; }
+  .scroll, .scroll.tall { max-height: none; background: none; }
   nav, .skip { display: none; }
   section { break-inside: avoid-page; }
 }

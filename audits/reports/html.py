@@ -129,7 +129,7 @@ def _section(figure: Figure, report: Report) -> Element:
         "section",
         e("h2", figure.title, id=f"{figure.id}-title"),
         e("p", figure.about),
-        e("div", *drawn, class_="plot") if drawn else None,
+        e("div", *drawn, _unplotted(figure), class_="plot") if drawn else None,
         _table(figure) if figure.rows else e("p", "Nothing in this period.", class_="empty"),
         left_out,
         e(
@@ -147,6 +147,15 @@ def _section(figure: Figure, report: Report) -> Element:
         id=figure.id,
         aria_labelledby=f"{figure.id}-title",
     )
+
+
+def _unplotted(figure: Figure) -> Element | None:
+    if figure.id not in _SHORTENED or len(figure.rows) <= _MOST_PLOTTED:
+        return None
+    words = (
+        f"The plot shows the first {_MOST_PLOTTED} of {len(figure.rows):,} rows; the table has all of them."
+    )
+    return e("p", words, class_="note")
 
 
 def _table(figure: Figure) -> Element:
@@ -326,6 +335,9 @@ _PLOTS: dict[str, Callable[[Figure, Report], list[Element]]] = {
     "latency": _plot_times,
     "review_time": _plot_times,
 }
+
+_SHORTENED = {"verdicts", "categories", "overrides", "precision"}
+"""Figures whose plots leave out rows beyond the first."""
 
 
 def _said(rows: list[Bar]) -> str:
