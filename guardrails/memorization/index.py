@@ -12,8 +12,7 @@ import secrets
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from clearmark.core.errors import UsageError
 from clearmark.guardrails.memorization._catalogue import Catalogue, Place
@@ -31,6 +30,7 @@ from clearmark.guardrails.memorization._segment import (
 )
 from clearmark.guardrails.memorization._words import Postings, offsets, votes
 from clearmark.guardrails.memorization.descriptor import cosines, sign_codes
+from clearmark.guardrails.memorization.engine import Closing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ _POSTINGS = 1 << 22
 """From so many postings on, where each word begins is kept at hand: 8 MiB a segment."""
 
 
-class Index:
+class Index(Closing):
     """An index in the folder `path`. One writer at a time, any number of readers, in any process.
 
     >>> with Index.create("training.index", descriptor=default_descriptor().ref) as index:
@@ -75,14 +75,6 @@ class Index:
         """
         Catalogue.create(Path(path), descriptor=descriptor)
         return cls(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the catalogue."""

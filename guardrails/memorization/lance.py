@@ -16,8 +16,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from clearmark.core.errors import UsageError
 from clearmark.core.optional import import_optional
@@ -25,6 +24,7 @@ from clearmark.guardrails.memorization._items import Entry, Hit, Item, Removal
 from clearmark.guardrails.memorization._segment import IndexDamaged
 from clearmark.guardrails.memorization.descriptor import sign_codes
 from clearmark.guardrails.memorization.engine import (
+    Closing,
     asked_words,
     check_entry,
     digest_of,
@@ -51,7 +51,7 @@ _AT_ONCE = 500
 _WORDS = 2000
 
 
-class LanceIndex:
+class LanceIndex(Closing):
     """An index in the LanceDB database `uri`: a folder, or what LanceDB takes (`s3://bucket/index`).
 
     Raises:
@@ -96,14 +96,6 @@ class LanceIndex:
         ]
         database.create_table(_META, rows)  # last: without it there is no index
         return cls(uri)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let go of the table."""

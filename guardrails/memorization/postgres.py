@@ -12,8 +12,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from clearmark.core.errors import Error, UsageError
 from clearmark.core.optional import import_optional
@@ -21,6 +20,7 @@ from clearmark.guardrails.memorization._items import Entry, Hit, Item, Removal
 from clearmark.guardrails.memorization._segment import IndexDamaged
 from clearmark.guardrails.memorization.descriptor import sign_codes
 from clearmark.guardrails.memorization.engine import (
+    Closing,
     asked_words,
     check_entry,
     digest_of,
@@ -66,7 +66,7 @@ class IndexUnavailable(Error):
     """The engine that holds the index does not answer."""
 
 
-class PostgresIndex:
+class PostgresIndex(Closing):
     """An index in the schema `clearmark_index` of a PostgreSQL database; any number of readers and writers.
 
     Raises:
@@ -114,14 +114,6 @@ class PostgresIndex:
                     hint="the server needs the extension pgvector (apt-get install postgresql-17-pgvector)",
                 ) from exc
         return cls(url)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connection."""
