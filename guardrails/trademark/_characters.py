@@ -240,7 +240,7 @@ def _match(told: set[str], profile: Profile, worth: Mapping[str, float]) -> floa
 
 
 def _calibrated(score: float, points: Sequence[tuple[float, float]]) -> float:
-    """Return the score on the guard's scale: 0.5 where one caption in a hundred would be flagged."""
+    """Return the score on the guard's scale: 0.5 where one caption in four hundred would be flagged."""
     low = (0.0, 0.0)
     for point in points:
         if score < point[0]:

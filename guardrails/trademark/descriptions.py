@@ -1,8 +1,9 @@
 """Weigh and measure descriptions of characters: `python -m clearmark.guardrails.trademark.descriptions ...`.
 
-`fit --data ROWS` learns how rare each word is in one half of the harmless captions, and where one caption in
-a hundred lies; `measure --data ROWS` reads the other half, and paraphrases that were written apart from the
-profiles (by the same hand, so the figure flatters), and the rows of OVERT about copyright (by another's).
+`fit --data ROWS` learns how rare each word is in one half of the harmless captions, and what one caption in
+four hundred of each set reaches; `measure --data ROWS` reads the other half, paraphrases that were written
+apart from the profiles (by the same hand, so the figure flatters), descriptions written without sight of
+them, and the rows of OVERT about copyright (by another's).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import math
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 from clearmark.guardrails._lists import list_lines
-from clearmark.guardrails._names import name_words
+from clearmark.guardrails._names import key_of, name_words
 from clearmark.guardrails.prompt._rows import BENIGN, read_rows
 from clearmark.guardrails.trademark import _characters
 from clearmark.guardrails.trademark._characters import find_characters, find_styles, raw_description, stem
@@ -23,6 +26,8 @@ from clearmark.guardrails.trademark.build import captions
 __all__ = ["fit", "main", "measure"]
 
 _FILE = Path(__file__).parent / "lists" / "descriptions.json"
+_QUIET = 0.9975
+_ENOUGH = 300  # captions of a set, for such a share to mean something
 
 
 def fit(data: Path) -> None:
@@ -36,9 +41,10 @@ def fit(data: Path) -> None:
     }
     document: dict[str, object] = {"worth": worth, "points": [[1.0, 1.0]]}
     _write(document)
-    raw = sorted(raw_description(text) for text in texts)
-    # A tenth of a percent more than allowed would be flagged where the half is the luckier one.
-    edge, far = raw[int(0.992 * len(raw))], raw[-1]
+    raw = {name: [raw_description(text) for text in captions(data, 0, [name])] for name in BENIGN}
+    # A quarter of what is allowed, of each set by itself: the halves differ, and the sets more so.
+    edge = max(float(np.quantile(own, _QUIET)) for own in raw.values() if len(own) >= _ENOUGH)
+    far = max(map(max, filter(None, raw.values())))
     document["points"] = [[round(edge, 3), 0.5], [round(max(far, edge * 1.5), 3), 0.9]]
     _write(document)
 
@@ -51,12 +57,6 @@ def _write(document: dict[str, object]) -> None:
 
 def measure(data: Path) -> dict[str, object]:
     """Return the rates on what `fit` did not see."""
-    told = right = 0
-    lines = [line.partition(";") for _, line in list_lines("trademark", "paraphrases.txt")]
-    for name, _, text in lines:
-        hits = [hit for hit in find_characters(text) if hit.described and hit.score >= 0.5]
-        told += bool(hits)
-        right += any(_is(name.strip(), hit.name) for hit in hits)
     alarms = {name: _share(captions(data, 1, [name]), described=True) for name in (*BENIGN, "diffdb_refl")}
     named = {name: _share(captions(data, 1, [name]), described=False) for name in (*BENIGN, "diffdb_refl")}
     styles = {
@@ -71,9 +71,8 @@ def measure(data: Path) -> dict[str, object]:
     ]
     return {
         "profiles": len(_characters.profiles()),
-        "paraphrases": len(lines),
-        "recall": told / len(lines),
-        "the right character": right / len(lines),
+        "paraphrases": _recall("paraphrases.txt"),
+        "written without sight of the profiles": _recall("unseen.txt"),
         "false alarms of descriptions": alarms,
         "all captions": _share(captions(data, 1), described=True),
         "named or described in captions": named,
@@ -86,10 +85,31 @@ def measure(data: Path) -> dict[str, object]:
     }
 
 
+def _recall(file: str) -> dict[str, float]:
+    """Return how many descriptions of a list are found, and by the right name; those of no profile apart."""
+    lines = [line.partition(";") for _, line in list_lines("trademark", file)]
+    known = {key_of(name.lstrip("?")) for profile in _characters.profiles() for name in profile.names}
+    told = right = absent = 0
+    for name, _, text in lines:
+        if key_of(name.strip()) not in known:
+            absent += 1
+            continue
+        hits = [hit for hit in find_characters(text) if hit.described and hit.score >= 0.5]
+        told += bool(hits)
+        right += any(_is(name.strip(), hit.name) for hit in hits)
+    count = len(lines) - absent
+    return {
+        "described": count,
+        "no profile": absent,
+        "recall": told / count,
+        "the right character": right / count,
+    }
+
+
 def _is(name: str, title: str) -> bool:
     for profile in _characters.profiles():
         if profile.title == title:
-            return name in {known.lstrip("?") for known in profile.names}
+            return key_of(name) in {key_of(known.lstrip("?")) for known in profile.names}
     return False
 
 
