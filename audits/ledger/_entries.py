@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,10 +139,15 @@ def _check(event: Event) -> None:
         raise UsageError("ts_us must be microseconds since 1970")
     if len(marks) > MAX_MARKS:
         raise UsageError(f"an event has at most {MAX_MARKS:,} marks")
-    if "personal" in body or list(body.get("mark_ids", marks)) != list(marks):
+    if "personal" in body or ("mark_ids" in body and list(body["mark_ids"]) != list(marks)):
         raise UsageError("the ledger itself writes `personal` and `mark_ids` into the body of an event")
-    if not _is_text(event.subject, 2000):
+    if event.subject != "" and not _is_text(event.subject, 2000):
         raise UsageError("the subject of an event must be text of at most 2,000 characters")
+    if personal:
+        _check_personal(personal)
+
+
+def _check_personal(personal: Mapping[str, bytes]) -> None:
     for name, value in personal.items():
         if not _is_text(name, 100) or not _NAME.fullmatch(name):
             raise UsageError("a name of personal data must be 1 to 100 letters, digits, dots, dashes")
