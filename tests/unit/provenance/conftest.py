@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,12 @@ from PIL import Image
 
 from clearmark.core import Asset, Origin
 from clearmark.provenance import LabelSettings, ManifestSigner, Marker, MetadataSettings, make_development_ca
+from clearmark.provenance.credentials import IdentitySigner
 from clearmark.provenance.watermark import Found, get_codec
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "assets"))
+
+from identities import SPEC
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 
@@ -76,3 +83,24 @@ def marker(signer, development):
         metadata=MetadataSettings(),
         trust_anchors_pem=development.root_pem,
     )
+
+
+@pytest.fixture(scope="session")
+def people():
+    """An authority for identities that has nothing to do with the one for signers."""
+    return make_development_ca(organization="The Daily Example", common_name="Photo desk")
+
+
+@pytest.fixture(scope="session")
+def identity(people):
+    return IdentitySigner.from_pem(people.chain_pem, people.key_pem, roles=("cawg.publisher",))
+
+
+@pytest.fixture(scope="session")
+def both(development, identity):
+    return ManifestSigner.from_pem(development.chain_pem, development.key_pem, identity=identity)
+
+
+@pytest.fixture(scope="session")
+def signed(both, encoded):
+    return both.sign(encoded(), "image/png", SPEC)
