@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,22 +14,23 @@ from clearmark.provenance.watermark._convolution import encode
 from clearmark.provenance.watermark._front import resized
 from clearmark.provenance.watermark._jpeg import jpeg
 from clearmark.provenance.watermark._payload import check_batch, check_pixels, frame
-from clearmark.provenance.watermark._quality import luma, psnr, ssim
+from clearmark.provenance.watermark._quality import luma, noise, psnr, quiet_areas, ssim
 from clearmark.provenance.watermark._reader import SALT, read
-from clearmark.provenance.watermark._writer import Message, layouts
+from clearmark.provenance.watermark._writer import HEADROOM, ROOM, Message, layouts
 from clearmark.provenance.watermark.codec import MIN_SIDE, Embedded, Extracted, Pixels
 
 __all__ = ["Clearmark"]
 
 Floats = npt.NDArray[np.float32]
 
-HEADROOM = 1.0
-"""How far white and black give way for the mark, in units of its local strength."""
-ROOMS = (6.0, 1.5)
+ROOMS = (ROOM, 1.5)
 """The strength to which they give way at most, where a mark beside an edge is stronger: the second where the
 first takes the picture below LEAST_PSNR."""
 
 LEAST_PSNR = 38.1
+
+MOST_NOISE, ROUNDING = 0.98, 1 / 12
+"""Root mean square of the mark in flat areas that is not passed, and the power that whole steps add to it."""
 
 ROWS = 512
 
@@ -71,11 +73,12 @@ class Clearmark:
             key=self._key,
             carrier=carrier_for(self._key),
         )
-        for layers, strength in layouts(luma(picture), message):
+        still = quiet_areas(luma(picture))
+        for layers, strength in layouts(picture, message):
             mark = np.sum([resized(layer.mark, width, height) for layer in layers], 0)
             hides = np.sum([resized(layer.mask, width, height) for layer in layers], 0)
             for most in ROOMS:
-                marked = _added(picture, mark, np.minimum(hides, most), strength)
+                marked = _within(picture, mark, np.minimum(hides, most), strength, still)
                 quality = psnr(picture, marked)
                 if quality >= LEAST_PSNR:
                     break
@@ -91,15 +94,25 @@ class Clearmark:
         return found is not None and found.mark_id == mark_id
 
 
+def _within(
+    picture: Pixels, mark: Floats, hides: Floats, strength: float, still: npt.NDArray[np.bool_]
+) -> Pixels:
+    """Return `picture` with as much of `mark` as keeps its flat areas (`still`) within MOST_NOISE."""
+    marked = _added(picture, mark, hides, strength)
+    seen = noise(picture, marked, still)
+    if seen <= MOST_NOISE:
+        return marked
+    less = math.sqrt((MOST_NOISE**2 - ROUNDING) / (seen**2 - ROUNDING))
+    return _added(picture, mark, hides, strength * less)
+
+
 def _added(picture: Pixels, mark: Floats, hides: Floats, strength: float) -> Pixels:
-    """Return `picture` with `mark` on all channels; where all are near white or black they give way first."""
+    """Return `picture` with `mark` on all channels; those near white or black give way first."""
     out = np.empty_like(picture)
     for top in range(0, len(picture), ROWS):
         rows = slice(top, top + ROWS)
         band = picture[rows]
-        low = np.minimum(np.minimum(band[..., 0], band[..., 1]), band[..., 2]).astype(np.float32)
-        high = np.maximum(np.maximum(band[..., 0], band[..., 1]), band[..., 2]).astype(np.float32)
-        room = HEADROOM * strength * hides[rows]
-        move = strength * mark[rows] - np.maximum(low + room - 255, 0) + np.maximum(room - high, 0)
-        out[rows] = np.clip(np.rint(band + move[..., None]), 0, 255)
+        room = (HEADROOM * strength * hides[rows])[..., None]
+        given = np.minimum(np.maximum(band, room), 255 - room)
+        out[rows] = np.clip(np.rint(given + strength * mark[rows][..., None]), 0, 255)
     return out

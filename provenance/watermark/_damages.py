@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from clearmark.provenance.watermark._front import resized
 
-__all__ = ["HARD", "WORTH", "Damage", "at", "brightened", "contrasted"]
+__all__ = ["EASIER", "HARD", "LIGHT", "QUICK", "WORTH", "Damage", "at", "brightened", "contrasted", "grey"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -17,15 +17,20 @@ LARGER = 1.42
 """Compression is tried at a picture's own size, but at no more than so many times the canonical one."""
 
 Damage = Callable[[Floats, float], tuple[Floats, float, float]]
-"""From luma and its native size over this one: a damaged copy, and how much was cut off above and left."""
+"""From luma, or a picture in BGR, and its native size over this one: a damaged copy, and how much was cut off
+above and left."""
 
 
 def _compressed(quality: int) -> Damage:
     return lambda marked, native: (at(marked, native, quality), 0, 0)
 
 
+def _webp(marked: Floats, native: float) -> tuple[Floats, float, float]:
+    return at(marked, native, 50, ".webp"), 0, 0
+
+
 def _cut(marked: Floats, eighths: int) -> tuple[Floats, float, float]:
-    height, width = marked.shape
+    height, width = marked.shape[:2]
     top, left = height * (8 - eighths) // 16, width * (8 - eighths) // 16
     return marked[top : top + height * eighths // 8, left : left + width * eighths // 8], top, left
 
@@ -35,22 +40,33 @@ def _cut_and_shrunk(marked: Floats, native: float) -> tuple[Floats, float, float
     return at(view, native / 2, 50), top, left
 
 
-def at(plane: Floats, scale: float, quality: int) -> Floats:
-    """Return `plane` after JPEG at `scale` of its size (at most LARGER of it)."""
+def at(picture: Floats, scale: float, quality: int, kind: str = ".jpg") -> Floats:
+    """Return `picture` after JPEG (or WebP) at `scale` of its size (at most LARGER of it)."""
     scale = min(scale, LARGER)
     if 0.95 < scale < 1.05:  # as good as its own size
-        return _jpeg(plane, quality)
-    height, width = plane.shape
-    small = resized(plane, max(8, round(width * scale)), max(8, round(height * scale)))
-    return resized(_jpeg(small, quality), width, height)
+        return _compressed_as(kind, picture, quality)
+    height, width = picture.shape[:2]
+    small = resized(picture, max(8, round(width * scale)), max(8, round(height * scale)))
+    return resized(_compressed_as(kind, small, quality), width, height)
+
+
+def grey(picture: Floats) -> Floats:
+    """Return luma of luma, or of a picture in BGR."""
+    import cv2
+
+    if picture.ndim == 2:
+        return picture
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(picture, np.float32), cv2.COLOR_BGR2GRAY))
 
 
 def brightened(marked: Floats, _: float) -> tuple[Floats, float, float]:
-    return np.clip(marked * 1.3, 0, 255), 0, 0
+    return np.minimum(marked * np.float32(1.3), 255), 0, 0
 
 
 def contrasted(marked: Floats, _: float) -> tuple[Floats, float, float]:
-    return np.clip((marked - 128) * 1.4 + 128, 0, 255), 0, 0
+    out = (marked - 128) * np.float32(1.4) + 128
+    np.maximum(out, 0, out=out)
+    return np.minimum(out, 255, out=out), 0, 0
 
 
 HARD: tuple[Damage, ...] = (
@@ -59,14 +75,28 @@ HARD: tuple[Damage, ...] = (
     _cut_and_shrunk,
     brightened,
     contrasted,
+    _webp,
 )
-WORTH = (2, 1, 1, 1, 1)
+QUICK = HARD[:-1]
+"""Those that size and slope are chosen by: WebP takes as long as all others."""
+
+LIGHT = slice(3, 5)
+"""The places of brightness and contrast in HARD."""
+
+EASIER = (0, 0, 0, 0, 0, 1.0)
+"""By how many dB each is passed more easily than what is left in hand says: WebP as it was seen to be."""
+
+WORTH = (2, 1, 1, 1, 1, 1)
 """What passing each of HARD counts where not all can be had."""
 
 
-def _jpeg(plane: Floats, quality: int) -> Floats:
+def _compressed_as(kind: str, picture: Floats, quality: int) -> Floats:
     import cv2
 
-    grey = np.clip(np.round(plane), 0, 255).astype(np.uint8)
-    _, data = cv2.imencode(".jpg", grey, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.float32)
+    setting = cv2.IMWRITE_WEBP_QUALITY if kind == ".webp" else cv2.IMWRITE_JPEG_QUALITY
+    pixels = cv2.add(picture, 0.0, dtype=cv2.CV_8U)
+    # WebP knows no grey pictures.
+    sent = cv2.merge([pixels] * 3) if kind == ".webp" and picture.ndim == 2 else pixels
+    _, data = cv2.imencode(kind, sent, [setting, quality])
+    way = cv2.IMREAD_GRAYSCALE if picture.ndim == 2 else cv2.IMREAD_COLOR
+    return np.asarray(cv2.imdecode(data, way), np.float32)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from clearmark.provenance.watermark._front import DETAIL, activity, blur
 
-__all__ = ["EDGE", "FLAT", "edges", "ink", "mask"]
+__all__ = ["EDGE", "FLAT", "edges", "ink", "mask", "near"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -28,6 +28,11 @@ no grain, and how much more with each grey level of it."""
 DARK = 0.7
 """Strength in flat dark areas over that in flat bright ones, between which it rises from 100 to 200 grey
 levels: what cannot be seen on white is seen as mottle in a dusky sky."""
+
+LOUD_PSNR = 39.2
+NEAR_EDGES, NEAR_HEIGHT, NEAR_REACH = 3.0, 60.0, 0.02
+"""What is spent where the quiet mark does not hold out: PSNR, strength near an edge of that height and more,
+and how far from it, as a share of the shortest side."""
 
 EDGE = 0.04
 """Strength of the mark's second layer on an edge, as a share of the edge's height."""
@@ -54,20 +59,35 @@ def texture(plane: Floats) -> Floats:
     return out
 
 
-def mask(plane: Floats) -> Floats:
+def mask(plane: Floats, loud: float = 0.0) -> Floats:
     """Return the strength of the mark at each pixel: 1 in flat areas, more in texture.
 
     The root of texture is what hides anywhere; more of it is used as long as the picture's PSNR allows it.
+    `loud`, from 0 to 1, is how much of what is kept back elsewhere is spent: in the dark, and near edges.
     """
     power = texture(plane)
     logs = np.log(power[::4, ::4])
-    room = (255 * 10 ** (-AIM_PSNR / 20) / FLAT) ** 2
+    room = (255 * 10 ** (-(AIM_PSNR + loud * (LOUD_PSNR - AIM_PSNR)) / 20) / FLAT) ** 2
     low, high = EXPONENTS
     for _ in range(5):
         between = (low + high) / 2
         low, high = (between, high) if float(np.exp(2 * between * logs).mean()) < room else (low, between)
-    dark = (1 - DARK) * np.clip((200 - blur(plane, DETAIL)) / 100, 0, 1)
-    return blur((power**low * (1 - dark / power)).astype(np.float32), 2.0)
+    dark = (1 - loud) * (1 - DARK) * np.clip((200 - blur(plane, DETAIL)) / 100, 0, 1)
+    quiet = blur((power**low * (1 - dark / power)).astype(np.float32), 2.0)
+    if not loud:
+        return quiet
+    out: Floats = np.sqrt(quiet**2 + (NEAR_EDGES * loud * near(plane)) ** 2)
+    return out
+
+
+def near(plane: Floats) -> Floats:
+    """Return from 0 to 1 how much an edge hides around it, as it does what compression leaves beside it."""
+    import cv2
+
+    reach = max(2, round(NEAR_REACH * min(plane.shape)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    height = cv2.dilate(np.minimum(edges(plane) / NEAR_HEIGHT, 1), disc)
+    return blur(height, reach / 2)
 
 
 def ink(plane: Floats) -> Floats:

@@ -7,11 +7,18 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from clearmark.provenance.watermark._front import activity
 from clearmark.provenance.watermark.codec import Pixels
 
-__all__ = ["luma", "psnr", "ssim"]
+__all__ = ["FEW", "QUIET", "luma", "noise", "psnr", "quiet_areas", "ssim"]
 
 _ROWS = 512
+QUIET = 1.0
+"""Where detail is weaker than this (grey levels, root mean square), noise would be seen."""
+
+FEW = 0.02
+"""A picture with less of such areas says nothing about them."""
+
 PSNR_SAME = 100.0
 """What `psnr` returns for two equal pictures, so that JSON can carry it."""
 
@@ -62,3 +69,13 @@ def ssim(before: Pixels, after: Pixels) -> float:
         total += float(part.sum(dtype=np.float64))
         weight += part.size
     return total / weight
+
+
+def quiet_areas(plane: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Return where luma is flat: its detail within `QUIET` grey levels, root mean square."""
+    return np.asarray(activity(plane)[1] < QUIET)
+
+
+def noise(before: Pixels, after: Pixels, where: npt.NDArray[np.bool_]) -> float:
+    """Return the standard deviation of what was added to luma in some places, in grey levels."""
+    return float((luma(after) - luma(before))[where].std()) if where.mean() > FEW else 0.0
