@@ -14,10 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from clearmark.benchmarks._index_items import DESCRIPTOR, entries, item
 from clearmark.benchmarks.index import vectors
 from clearmark.guardrails.memorization.building import (
     Built,
@@ -30,9 +31,11 @@ from clearmark.guardrails.memorization.building import (
     write_shard,
 )
 
+if TYPE_CHECKING:
+    from clearmark.guardrails.memorization import Entry, Item
+
 __all__ = ["main", "measure"]
 
-_DESCRIPTOR = "synthetic@sha256:00"
 _BROKEN = 997
 """Every so many-th item cannot be read."""
 
@@ -65,9 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(items: int, folder: Path, *, size: int, queries: int, ray: bool = True) -> dict[str, Any]:
     """Build twice and compare: rows, digests of what each index holds, and answers."""
-    from clearmark.guardrails.memorization import Item
-
-    shards = shards_of(((Item(key=f"k{n}", sha256=f"{n:064x}"), str(n)) for n in range(items)), size=size)
+    shards = shards_of(((item(n), str(n)) for n in range(items)), size=size)
     report: dict[str, Any] = {"items": items, "shards": len(shards)}
     found = []
     for name in ("local", "ray" if ray else "processes"):
@@ -88,7 +89,7 @@ def measure(items: int, folder: Path, *, size: int, queries: int, ray: bool = Tr
 def _build(name: str, place: Path, shards: list[Shard]) -> Built:
     if name != "ray":
         runner: Runner = LocalRunner(1 if name == "local" else 2)
-        return build_index(place, shards, descriptor=_DESCRIPTOR, runner=runner, work=synthetic)
+        return build_index(place, shards, descriptor=DESCRIPTOR, runner=runner, work=synthetic)
     from clearmark.core.optional import import_optional
 
     ray = import_optional("ray", extra="ray")
@@ -96,7 +97,7 @@ def _build(name: str, place: Path, shards: list[Shard]) -> Built:
     cluster = _cluster(cluster_utils)
     try:
         return build_index(
-            place, shards, descriptor=_DESCRIPTOR, runner=RayRunner(cluster.address), work=synthetic
+            place, shards, descriptor=DESCRIPTOR, runner=RayRunner(cluster.address), work=synthetic
         )
     finally:
         ray.shutdown()
@@ -125,20 +126,16 @@ def _cluster(cluster_utils: Any) -> Any:
 def synthetic(shard: Shard, folder: str) -> Built:
     """Write a shard of synthetic items, some of which cannot be read; note on which node it ran."""
     from clearmark.core.errors import MediaError
-    from clearmark.guardrails.memorization import Entry, Item
-    from clearmark.guardrails.memorization.descriptor import sign_codes
 
     first = int(shard.paths[0])
-    codes = sign_codes(vectors(first, len(shard.items)))
-    hashes = np.random.default_rng((first, 1)).bytes(32 * len(shard.items))
+    made = entries(first, len(shard.items))
 
-    def entry(item: Item, path: str) -> Entry:
-        number = int(path) - first
+    def entry(_: Item, path: str) -> Entry:
         if int(path) % _BROKEN == _BROKEN - 1:
             raise MediaError("broken on purpose")
-        return Entry(item, hashes[32 * number : 32 * number + 32], codes[number : number + 1])
+        return made[int(path) - first]
 
-    built = write_shard(shard, folder, descriptor=_DESCRIPTOR, entry=entry)
+    built = write_shard(shard, folder, descriptor=DESCRIPTOR, entry=entry)
     notes = Path(folder + ".nodes")
     notes.mkdir(exist_ok=True)
     (notes / shard.name).write_text(_node(), encoding="utf-8")

@@ -14,21 +14,17 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from clearmark.benchmarks._index_items import DESCRIPTOR, entries, features
 from clearmark.benchmarks.index import vectors
 from clearmark.core.errors import ExtraMissing
 from clearmark.core.optional import import_optional
 
-if TYPE_CHECKING:
-    from clearmark.guardrails.memorization import Entry
-    from clearmark.guardrails.memorization._keypoints import Features
-
 __all__ = ["main", "measure"]
 
-_DESCRIPTOR = "synthetic@sha256:00"
 _STEP = 2000
 
 
@@ -90,10 +86,10 @@ def _measured(
 
     row: dict[str, Any] = {}
     answers: list[Any] = []
-    with create_index(place, descriptor=_DESCRIPTOR) as index:
+    with create_index(place, descriptor=DESCRIPTOR) as index:
         begun = time.monotonic()
         for first in range(0, items, _STEP):
-            index.add(_entries(first, min(_STEP, items - first), points))
+            index.add(entries(first, min(_STEP, items - first), points=points))
         row["added_per_second"] = round(items / (time.monotonic() - begun))
         if isinstance(index, Index):
             index.compact()  # words that are everywhere are passed over, which is decided by segment
@@ -109,11 +105,11 @@ def _measured(
         for number, chosen in enumerate(asked):
             answers.append(keys(index.near_vectors(rows[number], 8)))
             answers.append([hit.value for hit in index.near_hashes(hashes[number], 3)])
-            answers.append(keys(index.near_features(_features(chosen, points), 3)))  # type: ignore[attr-defined]
+            answers.append(keys(index.near_features(features(chosen, points), 3)))  # type: ignore[attr-defined]
         row["descriptor_ms"] = _median_ms(lambda n: index.near_vectors(rows[n], 8), queries)
         row["eight_hashes_ms"] = _median_ms(lambda n: index.near_hashes(hashes[n], 3), queries)
         row["key_points_ms"] = _median_ms(
-            lambda n: index.near_features(_features(asked[n], points), 3),  # type: ignore[attr-defined]
+            lambda n: index.near_features(features(asked[n], points), 3),  # type: ignore[attr-defined]
             queries,
         )
         begun = time.monotonic()
@@ -130,37 +126,6 @@ def _vector(number: int, items: int) -> Any:
     """Return the vector [1, 512] of an item, which was drawn with those of its step."""
     first = number // _STEP * _STEP
     return vectors(first, min(_STEP, items - first))[number - first : number - first + 1]
-
-
-def _entries(first: int, count: int, points: int) -> list[Entry]:
-    from clearmark.guardrails.memorization import Entry, Item
-    from clearmark.guardrails.memorization._keypoints import pack
-    from clearmark.guardrails.memorization.descriptor import sign_codes
-
-    hashes = np.random.default_rng((first, 1)).bytes(32 * count)
-    codes = sign_codes(vectors(first, count))
-    return [
-        Entry(
-            Item(key=f"k{first + n}", sha256=f"{first + n:064x}", licence="CC0-1.0"),
-            hashes[32 * n : 32 * n + 32],
-            codes[n : n + 1],
-            features=pack(_features(first + n, points)) if points else b"",
-        )
-        for n in range(count)
-    ]
-
-
-def _features(number: int, points: int) -> Features:
-    from clearmark.guardrails.memorization._keypoints import Features
-
-    draw = np.random.default_rng((number, 7))
-    places = draw.uniform(1, 300, (points, 4)).astype(np.float32)
-    places[:, 3] = draw.uniform(2, 20, points)
-    # Root SIFT is sparse: few directions of a patch carry most of it.
-    rough = np.sqrt(draw.gamma(0.25, size=(points, 128)))
-    rough /= np.linalg.norm(rough, axis=1, keepdims=True)
-    descriptors = (512 * rough + 0.5).clip(0, 255).astype(np.uint8)
-    return Features(places, descriptors, (320, 320), np.zeros((8, 8, 3), np.uint8), 1.0)
 
 
 def _median_ms(work: Callable[[int], Any], count: int) -> float:

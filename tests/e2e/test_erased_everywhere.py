@@ -17,41 +17,14 @@ import zlib
 from pathlib import Path
 
 import pytest
+from doubting import doubting
 
-from clearmark.core import Finding, Stage
 from clearmark.sdk import Studio
 
 WORDS = ("Quorzimbel", "Vandrathuin", "žluťoučkýkůň")
 PROMPT = f"an apple named {WORDS[0]} beside {WORDS[1]} and {WORDS[2]}"
 ACTOR = "ada-wendelgard"
 STANDALONE = Path(__file__).parents[2] / "audits" / "verify_standalone.py"
-POLICY = """
-schema: clearmark/policy/v1
-name: held
-version: "1"
-on_error: block
-thresholds:
-  prompt: {sexual/minors: 0.3}
-  output: {violence: {review: 0.3}}
-"""
-
-
-class Doubt:
-    """Sees violence everywhere, or nowhere: so that pictures are held for people, or let out."""
-
-    name, version = "doubt", "1"
-    stages, categories = frozenset({Stage.PROMPT, Stage.OUTPUT}), ("violence", "sexual/minors")
-
-    def __init__(self, violence):
-        self.violence = violence
-
-    def check(self, batch):
-        scores = {"violence": self.violence, "sexual/minors": 0.0}
-        made = [
-            Finding(category=category, score=score, guard=self.name, guard_version="1")
-            for category, score in scores.items()
-        ]
-        return [made for _ in batch]
 
 
 def needles():
@@ -124,11 +97,9 @@ def test_nothing_of_an_erased_person_is_in_any_file(clearmark, apple, tmp_path):
         "generate", f"{PROMPT}, naked, explicit porn", "--backend", backend, "--actor", ACTOR, "--json"
     )
     assert refused.code == 3
-    (tmp_path / "held.yaml").write_text(POLICY)
-    held_policy = str(tmp_path / "held.yaml")
-    with Studio.from_policy(held_policy, home=home, backend=backend, guards=[Doubt(0.0)]) as studio:
+    with doubting(tmp_path, home=home, backend=backend, violence=0.0) as studio:
         assert studio.generate(PROMPT, negative_prompt=WORDS[1], actor=ACTOR).assets
-    with Studio.from_policy(held_policy, home=home, backend=backend, guards=[Doubt(0.6)]) as studio:
+    with doubting(tmp_path, home=home, backend=backend) as studio:
         held, waiting = (studio.generate(PROMPT, actor=ACTOR) for _ in range(2))
         assert held.reviews
         assert waiting.reviews

@@ -3,44 +3,15 @@
 import json
 
 import pytest
+from doubting import doubting
 from typer.testing import CliRunner
 
-from clearmark.core import Finding, Stage
-from clearmark.sdk import Studio
 from clearmark.sdk.cli._app import app
-
-POLICY = """
-schema: clearmark/policy/v1
-name: reviewing-cli
-version: "1"
-on_error: block
-thresholds:
-  prompt: {sexual/minors: 0.3}
-  output: {violence: {review: 0.3}}
-"""
-
-
-class Doubt:
-    """Sees violence everywhere; which guard it was matters to no test here."""
-
-    name, version = "doubt", "1"
-    stages, categories = frozenset({Stage.PROMPT, Stage.OUTPUT}), ("violence", "sexual/minors")
-
-    def check(self, batch):
-        return [
-            [
-                Finding(category="violence", score=0.6, guard=self.name, guard_version="1"),
-                Finding(category="sexual/minors", score=0.0, guard=self.name, guard_version="1"),
-            ]
-            for _ in batch
-        ]
 
 
 @pytest.fixture
 def held(home, painter, tmp_path):
-    path = tmp_path / "policy.yaml"
-    path.write_text(POLICY)
-    with Studio.from_policy(str(path), home=home, backend=painter, guards=[Doubt()]) as studio:
+    with doubting(tmp_path, home=home, backend=painter) as studio:
         result = studio.generate("an [red]apple[/red]", actor="user-1")
     return result.reviews[0]
 
