@@ -6,6 +6,7 @@ judge must not read as a harmless one.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from clearmark.guardrails.prompt._lexicon import lexicon
@@ -25,12 +26,18 @@ _ENGLISH = frozenset(
 def is_supported(words: Sequence[str], dense: int = 0) -> bool:
     """Return whether most of `words` are English; `dense` counts characters that stand outside words."""
     _, vocabulary = lexicon()
-    latin = sum(len(word) for word in words if word.isascii() and word.isalpha())
-    foreign = dense + sum(len(word) for word in words if not word.isascii())
+    often = Counter(words)
+    latin = sum([len(word) * count for word, count in often.items() if word.isascii() and word.isalpha()])
+    foreign = dense + sum([len(word) * count for word, count in often.items() if not word.isascii()])
     if foreign > _FOREIGN_SHARE * (latin + foreign):
         return False
-    told = [word for word in words if word.isascii() and word.isalpha() and len(word) > 1]
-    if len(told) < _FEWEST_WORDS:
+    told = {
+        word: count for word, count in often.items() if word.isascii() and word.isalpha() and len(word) > 1
+    }
+    total = sum(told.values())
+    if total < _FEWEST_WORDS:
         return True
-    known = sum([2 if word in _ENGLISH else vocabulary.is_common(word) for word in told])
-    return known >= _KNOWN_SHARE * len(told)
+    known = sum(
+        [count * (2 if word in _ENGLISH else vocabulary.is_common(word)) for word, count in told.items()]
+    )
+    return known >= _KNOWN_SHARE * total

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -45,6 +45,7 @@ CATEGORIES = (
 HARM = HEADS[1:-1]
 """The categories that the stack tells; the rest are names and what is composed."""
 
+_HARM = frozenset(HARM)
 _MINORS_FLOOR = {"strong": 0.9, "medium": 0.45, "weak": 0.08, "": 0.0}
 _TAUGHT = 0.15  # beneath what blocks, and in the band in which a person looks
 _AVOIDED_CLOTHES = 0.5  # a negative prompt that keeps clothes out asks for their absence
@@ -86,11 +87,14 @@ def term_features(terms: Sequence[Located], *categories: str) -> tuple[float, ..
     strong ones of one category were. Each strength includes the weaker ones, so that with weights that are
     not negative the order holds. A term inside a longer one of its category says nothing of its own.
     """
+    return _features(_outermost([located for located in terms if located.hit.term.group in categories]))
+
+
+def _features(outermost: Iterable[Located]) -> tuple[float, ...]:
     distinct: dict[str, set[int]] = {"strong": set(), "medium": set(), "weak": set()}
     strong_of: dict[str, set[int]] = {}
-    for located in _outermost(terms, categories):
-        term = located.hit.term
-        strength = "weak" if located.hit.denied else term.strength
+    for (term, _, _, denied), _ in outermost:
+        strength = "weak" if denied else term.strength
         distinct[strength].add(term.id)
         if strength == "strong":
             strong_of.setdefault(term.group, set()).add(term.id)
@@ -102,12 +106,10 @@ def term_features(terms: Sequence[Located], *categories: str) -> tuple[float, ..
     )  # fmt: skip
 
 
-def _outermost(terms: Sequence[Located], categories: Sequence[str]) -> Iterator[Located]:
-    """Yield the terms of `categories` that lie in no longer one of their category and field."""
-    own = [located for located in terms if located.hit.term.group in categories]
-    own.sort(key=lambda located: (located.field, located.hit.start, -located.hit.end))
+def _outermost(terms: Iterable[Located]) -> Iterator[Located]:
+    """Yield the terms that lie in no longer one of their category and field."""
     reach: dict[tuple[str, str], tuple[int, int]] = {}
-    for located in own:
+    for located in sorted(terms, key=lambda located: (located.field, located.hit.start, -located.hit.end)):
         key = (located.field, located.hit.term.group)
         place = (located.hit.start, located.hit.end)
         last = reach.get(key, (-1, -1))
@@ -123,13 +125,12 @@ def told(terms: Sequence[Sequence[Located]]) -> dict[str, NDArray[np.float64]]:
     out = {name: np.zeros((len(terms), len(TERMS))) for name in ("", *HARM)}
     for at, some in enumerate(terms):
         groups: dict[str, list[Located]] = {}
-        for located in some:
+        for located in _outermost([located for located in some if located.hit.term.group in _HARM]):
             groups.setdefault(located.hit.term.group, []).append(located)
-        own = [name for name in HARM if name in groups]
-        if own:
-            out[""][at] = term_features([located for name in own for located in groups[name]], *own)
-        for name in own:
-            out[name][at] = term_features(groups[name], name)
+        if groups:
+            out[""][at] = _features([located for own in groups.values() for located in own])
+        for name, own in groups.items():
+            out[name][at] = _features(own)
     return out
 
 

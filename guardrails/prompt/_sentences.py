@@ -1,8 +1,8 @@
 """What a prompt means, by sentence embeddings: a small network over MiniLM, on the text or windows of it.
 
 A prompt of up to `WINDOW` words is read as a whole. A longer one is read in windows that overlap by half, at
-most `MOST_WINDOWS` of them, those that the word model suspects most: harmless padding hides no phrase, and
-no prompt costs more than a few short ones.
+most `MOST_WINDOWS` of them (fewer of a very long one, where reading the words costs as much), those that the
+word model suspects most: harmless padding hides no phrase, and no prompt costs more than a few short ones.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ WINDOW = 24
 """Words in a window; windows start half a window apart."""
 
 MOST_WINDOWS = 3
+
+_LONG, _MOST_OF_LONG = 600, 2  # words, and windows of a prompt of more than these
 
 _STEP = WINDOW // 2
 
@@ -90,9 +92,10 @@ def windows(words: Sequence[str], model: WordModel, weighed: Weighed | None = No
     if len(words) <= WINDOW:
         return [words]
     starts = list(range(0, len(words) - _STEP, _STEP))
-    if len(starts) > MOST_WINDOWS:
+    most = _MOST_OF_LONG if len(words) > _LONG else MOST_WINDOWS
+    if len(starts) > most:
         suspicion = model.windows(weighed or model.weigh(words), WINDOW, _STEP)[:, 0]
-        starts = sorted(sorted(starts, key=lambda at: -suspicion[at // _STEP])[:MOST_WINDOWS])
+        starts = sorted(sorted(starts, key=lambda at: -suspicion[at // _STEP])[:most])
     return [words[at : at + WINDOW] for at in starts]
 
 

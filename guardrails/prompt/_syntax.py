@@ -71,8 +71,12 @@ def _blank(text: str) -> str:
         bare = re.sub(r"[:\d._-]", " ", name)
         return " " * (len(kind) + 2) + bare + " "
 
-    text = _TAG.sub(tag, text)
-    text = _WEIGHT.sub(weight, text)
-    text = _DOUBLE.sub(lambda match: " " * len(match.group()), text)
-    text = _JOINT.sub(lambda match: "," + " " * (len(match.group()) - 1), text)
+    # Most prompts hold nothing of this, and a look for one letter takes no time.
+    if "<" in text:
+        text = _TAG.sub(tag, text)
+    if ":" in text:
+        text = _WEIGHT.sub(weight, text)
+        text = _DOUBLE.sub(lambda match: " " * len(match.group()), text)
+    if "BREAK" in text or "AND" in text:
+        text = _JOINT.sub(lambda match: "," + " " * (len(match.group()) - 1), text)
     return text.translate(_BRACKETS)

@@ -97,8 +97,9 @@ def test_windows_are_few_and_cover_short_prompts(count):
         assert set(words) == {word for window in found for word in window}
 
 
-def test_the_suspicious_window_is_among_those_read():
-    words = ("a quiet garden with roses and a bench " * 60).split()
+@pytest.mark.parametrize("repeats", [60, 500])
+def test_the_suspicious_window_is_among_those_read(repeats):
+    words = ("a quiet garden with roses and a bench " * repeats).split()
     words[230:230] = ["a", "naked", "woman", "having", "hardcore", "sex"]
     assert any("naked" in window for window in _sentences.windows(words, word_model()))
 
