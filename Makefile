@@ -13,7 +13,7 @@ CACHE  ?= out/reference/cache
 CLEAN  ?= 200
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: reference-model reference-index help venv demo test check lint format type floors unit docs wheel clean postgres chaos
+.PHONY: reference-model reference-index reference-guidance help venv demo test check lint format type floors unit docs wheel clean postgres chaos
 
 help:
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,10 @@ reference-model: $(STAMP) out/reference/audit.jsonl ## train the model that ship
 reference-index: $(STAMP) out/reference/.registered ## what the reference model was trained on, as an index beside it
 	CLEARMARK_HOME=out/reference $(BIN)/python -m clearmark.sdk.reference_index --cache $(CACHE) \
 		--clean out/reference/clean.txt --count $(CLEAN)
+
+reference-guidance: $(STAMP) ## how captions pull and drift that nothing was trained on: the calibration that ships
+	$(BIN)/clearmark memorization calibrate --prompts out/reference/clean.txt \
+		--out generation/reference/memorization/guidance.json
 
 guards: $(STAMP) ## refit the guards: make guards DATA=rows.jsonl.gz; the lists, too, with FIT="--icons D --index D ..."
 	$(BIN)/python -m clearmark.guardrails.fit_all --data $(DATA) --drawings $(or $(DRAWINGS),/usr/share/openclipart) \

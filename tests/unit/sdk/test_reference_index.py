@@ -100,6 +100,21 @@ def test_it_counts_for_the_reference_model_until_there_is_another(built, tmp_pat
     assert memorization_evidence(home, "reference") == (home.training_index, [home.guidance])
 
 
+def test_the_calibration_that_ships_is_that_of_the_model_that_ships():
+    """Enough clean prompts for one alarm in a hundred with both signs, and none among what people ask for."""
+    pytest.importorskip("diffusers")
+    from clearmark.generation import ReferenceGenerator
+    from clearmark.guardrails.memorization.generation import read_calibrations
+
+    path = reference_index.shipped_guidance()
+    assert path is not None
+    known = read_calibrations(path)[ReferenceGenerator().model.digest]
+    assert (known.target, known.supported) == (0.01, True)
+    assert known.weigh(known.clean[0], 0.0) <= known.target
+    assert known.weigh(2 * known.clean[-1], known.drift[-1]) <= known.target
+    assert known.weigh(known.median, known.drift[3]) > known.target
+
+
 def test_a_removal_takes_items_out_of_a_copy_in_the_state_folder(data, built, tmp_path, monkeypatch):
     from types import SimpleNamespace
 
