@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from clearmark.core.errors import UsageError
 from clearmark.guardrails._lists import list_lines
 from clearmark.guardrails._names import key_of, name_words
 from clearmark.guardrails.prompt._rows import BENIGN, read_rows
@@ -33,6 +34,8 @@ _ENOUGH = 300  # captions of a set, for such a share to mean something
 def fit(data: Path) -> None:
     """Write `lists/descriptions.json`."""
     texts = captions(data, 0)
+    if not texts:
+        raise UsageError(f"{data.name}: no harmless captions", hint=f"rows of {', '.join(BENIGN)}")
     count = Counter(word for text in texts for word in set(map(stem, name_words(text).texts)))
     worth = {
         word: round(math.log((len(texts) + 1) / (count[word] + 1)), 2)
@@ -43,8 +46,9 @@ def fit(data: Path) -> None:
     _write(document)
     raw = {name: [raw_description(text) for text in captions(data, 0, [name])] for name in BENIGN}
     # A quarter of what is allowed, of each set by itself: the halves differ, and the sets more so.
-    edge = max(float(np.quantile(own, _QUIET)) for own in raw.values() if len(own) >= _ENOUGH)
-    far = max(map(max, filter(None, raw.values())))
+    together = [one for own in raw.values() for one in own]
+    groups = [together, *(own for own in raw.values() if len(own) >= _ENOUGH)]
+    edge, far = max(float(np.quantile(own, _QUIET)) for own in groups), max(together)
     document["points"] = [[round(edge, 3), 0.5], [round(max(far, edge * 1.5), 3), 0.9]]
     _write(document)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.contract.guard_contract import GuardContract
 
 from clearmark.core import Guard, Request, Stage, Subject
+from clearmark.core.errors import UsageError
 from clearmark.guardrails._lists import list_lines
-from clearmark.guardrails.trademark import CharacterGuard, find_characters, find_styles
+from clearmark.guardrails.trademark import CharacterGuard, descriptions, find_characters, find_styles
 from clearmark.guardrails.trademark._characters import profiles
 
 
@@ -98,3 +101,10 @@ def test_any_description_is_read(text: str) -> None:
     for hit in (*find_characters(text), *find_styles(text)):
         assert 0 <= hit.start < hit.end <= len(text)
         assert 0 <= hit.score <= 1
+
+
+def test_a_fit_without_captions_says_what_is_missing(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("")
+    with pytest.raises(UsageError, match="no harmless captions"):
+        descriptions.fit(rows)
