@@ -5,11 +5,11 @@ The walk over the events notes what they say; afterwards the other tables are co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, Select, select
 
 from clearmark.audits.ledger._findings import Finding
 from clearmark.audits.ledger._retention import ERASURE, FENCED, PRUNED, seq_digest
@@ -78,11 +78,17 @@ class Links:
 
     def compare_marks(self, conn: Connection, finding: Finding, walked: Callable[[object], bool]) -> None:
         """Compare the table of marks with the marks that events name."""
-        total = 0
         stored: dict[int, set[str]] = {}
-        for mark_id, seq in conn.execute(select(MARK.c.mark_id, MARK.c.seq)):
-            stored.setdefault(seq, set()).add(mark_id)
-            total += 1
+        query = select(MARK.c.mark_id, MARK.c.seq)
+        try:
+            with self.store.apart(conn):
+                for mark_id, seq in conn.execute(query):
+                    stored.setdefault(seq, set()).add(mark_id)
+        except self.store.driver_errors:
+            stored.clear()
+            for mark_id, seq in self.read_singly(conn, query, MARK.c.seq, finding):
+                stored.setdefault(seq, set()).add(mark_id)
+        total = sum(map(len, stored.values()))
         for seq in sorted(stored.keys() | self.marks.keys(), key=_sortable):
             same = stored.get(seq, set()) == self.marks.get(seq, set())
             if not same and walked(seq) and seq not in self.gone:
@@ -96,26 +102,21 @@ class Links:
         taken: dict[str, list[int]] = {}
         total = 0
         query = select(*columns).order_by(PERSONAL.c.seq, PERSONAL.c.name)
-        with closing(self.store.walk(conn, query)) as rows:
-            for row in rows:
-                if isinstance(row, LedgerError):
-                    finding.bad(row.message)
-                    return
-                seq, name, key_id, sealed, erasure = row
-                if not walked(seq):
-                    continue
-                total += 1
-                expected = self.personal.get(seq, {}).pop(name, None)
-                if expected is None and seq not in self.gone:
-                    finding.bad(f"event {seq} has personal data {name!r} that is not on record", seq)
-                elif erasure is not None:
-                    taken.setdefault(erasure, []).append(seq)
-                elif expected is None:
-                    finding.bad(f"the personal data {name!r} of the pruned event {seq} is still there", seq)
-                elif self.vault is not None:
-                    finding_of = self.compare_sealed(seq, name, keys.get(key_id), sealed, expected)
-                    if finding_of:
-                        finding.bad(finding_of, seq)
+        for seq, name, key_id, sealed, erasure in self.personal_rows(conn, query, finding):
+            if not walked(seq):
+                continue
+            total += 1
+            expected = self.personal.get(seq, {}).pop(name, None)
+            if expected is None and seq not in self.gone:
+                finding.bad(f"event {seq} has personal data {name!r} that is not on record", seq)
+            elif erasure is not None:
+                taken.setdefault(erasure, []).append(seq)
+            elif expected is None:
+                finding.bad(f"the personal data {name!r} of the pruned event {seq} is still there", seq)
+            elif self.vault is not None:
+                finding_of = self.compare_sealed(seq, name, keys.get(key_id), sealed, expected)
+                if finding_of:
+                    finding.bad(finding_of, seq)
         for seq, names in self.personal.items():
             for name in names:
                 finding.bad(f"the personal data {name!r} of event {seq} is missing", seq)
@@ -123,6 +124,44 @@ class Links:
         finding.done = (
             f"{total} personal values are sealed as committed, {sum(map(len, taken.values()))} of them erased"
         )
+
+    def personal_rows(
+        self, conn: Connection, query: Select[Any], finding: Finding
+    ) -> Iterator[Sequence[Any]]:
+        """Yield the rows of the table of personal data, past those that cannot be read: they are reported."""
+        done = -1, ""
+        with closing(self.store.walk(conn, query)) as rows:
+            for row in rows:
+                if isinstance(row, LedgerError):
+                    break
+                done = row[0], row[1]
+                yield row
+            else:
+                return
+        for row in self.read_singly(conn, query, PERSONAL.c.seq, finding, start=done[0]):
+            if (row[0], row[1]) > done:
+                yield row
+
+    def read_singly(
+        self,
+        conn: Connection,
+        query: Select[Any],
+        seq: ColumnElement[int],
+        finding: Finding,
+        *,
+        start: int = 0,
+    ) -> Iterator[Sequence[Any]]:
+        """Yield the rows of a query event by event, from `start` on; those that cannot be read are named."""
+        places = select(seq).where(seq >= start).distinct().order_by(seq)
+        for at in conn.execute(places).scalars().all():
+            try:
+                with self.store.apart(conn):
+                    rows = conn.execute(query.where(seq == at)).all()
+            except self.store.driver_errors as exc:
+                problem = self.store.explain(exc).message
+                finding.bad(f"the {finding.name} table cannot be read at event {at}: {problem}", at)
+            else:
+                yield from rows
 
     def compare_takings(
         self, taken: Mapping[str, Sequence[int]], finding: Finding, walked: Callable[[object], bool]

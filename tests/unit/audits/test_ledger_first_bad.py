@@ -32,6 +32,9 @@ def original(tmp_path_factory):
                     kind="old" if number in PRUNED else "output.decided",
                     request_id=f"r-{number}",
                     body={"number": number},
+                    mark_ids=(f"{number:016x}",) if number % 10 == 0 else (),
+                    personal={"prompt": b"an apple"} if number % 10 == 0 else {},
+                    subject=f"user-{number}",
                 )
                 for number in range(start, start + COMMIT)
             ]
@@ -226,3 +229,28 @@ def test_what_lies_behind_an_unreadable_checkpoint_is_still_compared(changed):
     report = changed(work)
     (check,) = [check for check in report.checks if check.name == "checkpoints"]
     assert check.first_bad == report.first_bad == 24
+
+
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("marks", "UPDATE mark SET mark_id = CAST(x'ff' AS TEXT) WHERE seq = 30"),
+        ("personal", "UPDATE personal SET name = CAST(x'ff' AS TEXT) WHERE seq = 30"),
+        ("personal", "UPDATE personal SET key_id = CAST(x'ff' AS TEXT) WHERE seq = 30"),
+    ],
+)
+def test_what_hangs_on_an_event_and_cannot_be_read_names_it(changed, table, change):
+    """And what hangs on later events is still compared."""
+
+    def work(hand):
+        hand.conn.execute(change)
+        hand.conn.execute("DELETE FROM mark WHERE seq = 40")
+        hand.conn.execute("DELETE FROM personal WHERE seq = 40")
+
+    report = changed(work)
+    (check,) = [check for check in report.checks if check.name == table]
+    assert check.first_bad == report.first_bad == 30
+    assert "cannot be read at event 30" in check.detail
+    assert "of event 40" in check.detail
+    assert "of event 20" not in check.detail
+    assert "of event 50" not in check.detail
