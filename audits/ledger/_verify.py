@@ -197,7 +197,7 @@ class _Verification:
             # Its hash is all that is left; whether it was to be pruned shows when all events are known.
             self.links.note_pruned(seq, row[8], made)
             self.links.note_damaged(row[1], row[4])
-            return ""
+            return "is of a kind that is never pruned, and has no bytes" if row[4] in RESERVED else ""
         if types != _TYPES:
             self.links.note_damaged(row[1], row[4])
             return "has a column of another type than the one that was recorded"

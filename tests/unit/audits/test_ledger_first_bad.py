@@ -254,3 +254,18 @@ def test_what_hangs_on_an_event_and_cannot_be_read_names_it(changed, table, chan
     assert "of event 40" in check.detail
     assert "of event 20" not in check.detail
     assert "of event 50" not in check.detail
+
+
+@pytest.mark.parametrize("by", ["itself", "another"])
+def test_the_record_of_a_pruning_that_lost_its_bytes_is_named(changed, by):
+    """What pruning and erasing leave on record is never pruned, whatever its row says."""
+    seq = 276
+
+    def work(hand):
+        (record,) = hand.conn.execute("SELECT event_id FROM event WHERE kind = 'retention.pruned'").fetchone()
+        who = record if by == "itself" else "01900000-0000-7000-8000-000000000000"
+        hand.conn.execute("UPDATE event SET envelope = x'', pruned = ? WHERE seq = ?", (who, seq))
+
+    report = changed(work)
+    assert report.first_bad == seq
+    assert f"event {seq} is of a kind that is never pruned" in words(report)
