@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearmark.benchmarks._copies_transforms import BARS, HARD, TEMPLATE, TRANSFORMS
-from clearmark.guardrails.memorization.calibration import interval, probability
+from clearmark.guardrails.memorization.calibration import EVIDENCE, interval, probability
 from clearmark.guardrails.memorization.checker import GATE
 
 __all__ = ["merged", "overlap", "plot", "review", "summary", "table"]
@@ -128,7 +128,10 @@ def _near(match: Row) -> bool:
     if "near" not in match:
         return True
     bits, cosine, votes = match["near"]
-    return GATE.passes(bits=bits, cosine=cosine, votes=votes)
+    if GATE.passes(bits=bits, cosine=cosine, votes=votes):
+        return True
+    at = dict(zip(EVIDENCE, match["evidence"], strict=True))
+    return GATE.passes_softly(bits=bits, cosine=cosine, layout=at["layout"])
 
 
 def _best(row: Row, stage: str, excused: Sequence[str]) -> float:

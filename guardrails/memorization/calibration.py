@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clearmark.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from clearmark.guardrails.memorization._layout import Agreement
     from clearmark.guardrails.memorization.geometry import Region
 
 __all__ = ["EVIDENCE", "Calibration", "calibrate", "interval", "needed", "probability", "signals", "trusted"]
@@ -30,23 +31,33 @@ EVIDENCE = (
     "both",
     "plain",
     "votes",
+    "layout",
+    "band",
 )
 """The coordinates that the logistic model weighs, in its order; each grows with likeness."""
 
 _OF_LAYOUT = frozenset(
-    {"hash", "inliers", "of_query", "of_item", "agreement", "correlation", "both", "votes"}
+    {"hash", "inliers", "of_query", "of_item", "agreement", "correlation", "both", "votes", "layout", "band"}
 )
 _DISTANCE = 96.0
 _DETAILED = 40
 
 
 def signals(
-    *, distance: float, cosine: float, votes: float, points: int, colour: float, region: Region | None
+    *,
+    distance: float,
+    cosine: float,
+    votes: float,
+    points: int,
+    colour: float,
+    region: Region | None,
+    agreement: Agreement | None = None,
 ) -> tuple[float, ...]:
     """Return the evidence in the order of `EVIDENCE`, each in [0, 1] or close to it.
 
     `distance` is of PDQ in bits, `votes` of shared key points, `points` the number of key points in the
-    poorer picture, `colour` the difference of the small pictures in [0, 1], `region` what geometry found.
+    poorer picture, `colour` the difference of the small pictures in [0, 1], `region` what geometry found,
+    `agreement` that of the two layouts.
     Where there is little detail, equal hashes mean little and the colours have to agree: a striped flag is
     not a copy of every other one.
     """
@@ -56,8 +67,11 @@ def signals(
     out = (near * detail, like, detail, same)
     both, plain = near * like, (1.0 - detail) * max(near, like) * same
     shared = math.log1p(max(0.0, votes)) / 4.0
+    dense = (0.0, 0.0)
+    if agreement is not None:
+        dense = agreement.share * agreement.weight, agreement.likeness * agreement.weight
     if region is None:
-        return (*out, 0.0, 0.0, 0.0, 0.0, 0.0, both, plain, shared)
+        return (*out, 0.0, 0.0, 0.0, 0.0, 0.0, both, plain, shared, *dense)
     return (
         *out,
         math.log1p(max(0, region.inliers - 5)) / 4.0,
@@ -68,6 +82,7 @@ def signals(
         both,
         plain,
         shared,
+        *dense,
     )
 
 

@@ -21,10 +21,11 @@ from clearmark.guardrails.memorization._keypoints import (
     pack,
     unpack,
 )
+from clearmark.guardrails.memorization._layout import Agreement, Layout, agreement, layout, turned
 from clearmark.guardrails.memorization._pictures import read_pixels, to_pixels
 from clearmark.guardrails.memorization.calibration import probability, signals
 from clearmark.guardrails.memorization.descriptor import Descriptor, default_descriptor, sign_codes, views
-from clearmark.guardrails.memorization.geometry import Region, locate
+from clearmark.guardrails.memorization.geometry import Region, locate, soft_region
 from clearmark.guardrails.memorization.hashes import pdq, pdq_dihedral
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ DEFAULT_THRESHOLD = 0.9
 
 _CANDIDATES = 8
 _OF_HASH, _OF_WHOLE, _OF_VOTES, _LOOKED_AT = 3, 8, 24, 24
+_GLANCES = 2, 1
+"""Candidates by hash and by descriptor that the gate shuts out, and whose layout is compared all the same."""
+
 _NEAR = 24
 _LEAST_QUALITY = 20
 _KEPT = 384
@@ -63,20 +67,29 @@ class KeyPointIndex(Protocol):
 class Gate:
     """How near a candidate has to be for geometry to look at it, by any of the three.
 
-    At most so many bits of PDQ, at least such a cosine, at least so many votes.
+    At most so many bits of PDQ, at least such a cosine, at least so many votes. The nearest of those that are
+    shut out are let through as well when they are within `soft_bits` or reach `soft_cosine`, and their layout
+    agrees by `layout`.
     """
 
     bits: int
     cosine: float
     votes: float
+    soft_bits: int = -1
+    soft_cosine: float = 2.0
+    layout: float = 1.0
 
     def passes(self, *, bits: float, cosine: float, votes: float) -> bool:
         """Return whether a candidate is near enough."""
         return bits <= self.bits or cosine >= self.cosine or votes >= self.votes
 
+    def passes_softly(self, *, bits: float, cosine: float, layout: float) -> bool:
+        """Return whether a candidate that is not is let through for its layout."""
+        return (bits <= self.soft_bits or cosine >= self.soft_cosine) and layout >= self.layout
 
-GATE = Gate(bits=44, cosine=0.75, votes=1.0)
-"""Costs 0.4 points of recall on the development packages (docs/memorization.md)."""
+
+GATE = Gate(bits=44, cosine=0.75, votes=1.0, soft_bits=96, soft_cosine=0.6, layout=0.25)
+"""Chosen on the development packages (docs/memorization.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,29 +201,28 @@ class CopyChecker:
         query = features(pixels)
         shared = self.index.near_features(query, _OF_VOTES) if isinstance(self.index, KeyPointIndex) else []
         votes = {hit.id: hit.value for hit in shared}
-        chosen = [
-            number
+        near_by = {
+            number: (bits.get(number, 256), cosine.get(number, 0.0), votes.get(number, 0.0))
             for number in dict.fromkeys([*bits, *cosine, *votes])
-            if self.gate is None
-            or self.gate.passes(
-                bits=bits.get(number, 256), cosine=cosine.get(number, 0.0), votes=votes.get(number, 0.0)
-            )
-        ]
+        }
+        seen = _Seen(self.index, query)
+        chosen = [number for number, near in near_by.items() if self._passes(*near)]
+        if self.gate is not None:
+            shut = [number for number in near_by if number not in chosen]
+            by_hash = [number for number in shut if near_by[number][0] <= self.gate.soft_bits]
+            by_cosine = [n for n in shut if near_by[n][1] >= self.gate.soft_cosine and n not in by_hash]
+            for number in [*by_hash[: _GLANCES[0]], *by_cosine[: _GLANCES[1]]]:
+                found = seen.agreement(number)
+                if found is not None and found.share * found.weight >= self.gate.layout:
+                    chosen.append(number)
         # The hashes and the nearest come first; of the others, those that share most.
         chosen.sort(key=lambda n: (n not in bits, n not in [hit.id for hit in like[:2]], -votes.get(n, 0.0)))
         mirror = query.flipped() if chosen else query
-        matches = [
-            self._match(
-                number,
-                query,
-                mirror,
-                distance=bits.get(number, 256),
-                cosine=cosine.get(number, 0.0),
-                votes=votes.get(number, 0.0),
-            )
-            for number in chosen[:_LOOKED_AT]
-        ]
+        matches = [self._match(n, seen, mirror, near_by[n]) for n in chosen[:_LOOKED_AT]]
         return sorted(matches, key=lambda match: (-match.score, match.item.key))
+
+    def _passes(self, bits: float, cosine: float, votes: float) -> bool:
+        return self.gate is None or self.gate.passes(bits=bits, cosine=cosine, votes=votes)
 
     @property
     def threshold(self) -> float:
@@ -218,15 +230,11 @@ class CopyChecker:
         value = self.index.calibration.get("threshold", DEFAULT_THRESHOLD)
         return min(1 - 1e-6, max(1e-6, float(value)))
 
-    def _match(
-        self, number: int, query: Features, mirror: Features, *, distance: int, cosine: float, votes: float
-    ) -> CopyMatch:
-        if isinstance(self.index, KeyPointIndex):
-            packed, picture = self.index.kept(number)
-        else:
-            packed, picture = b"", self.index.picture(number)
+    def _match(self, number: int, seen: _Seen, mirror: Features, near: tuple[int, float, float]) -> CopyMatch:
+        query, (distance, cosine, votes) = seen.query, near
+        packed, picture = seen.kept(number)
         item = unpack(packed) if packed else features(read_pixels(picture)) if picture else None
-        region = None
+        region, dense = None, seen.agreement(number)
         if item is not None:
             region = locate(query, mirror, item, lambda: _luma(picture, item.size))
         evidence = signals(
@@ -236,7 +244,10 @@ class CopyChecker:
             points=min(len(query.points), len(item.points)) if item is not None else len(query.points),
             colour=colour_difference(query, item) if item is not None else 1.0,
             region=region,
+            agreement=dense,
         )
+        if region is None and dense is not None and item is not None:
+            region = soft_region(query, dense)
         return CopyMatch(
             item=self.index.item(number),
             score=probability(evidence),
@@ -246,6 +257,46 @@ class CopyChecker:
             evidence=evidence,
             region=region,
         )
+
+
+class _Seen:
+    """A picture that is checked, and what was read of items so far: nothing is read or compared twice."""
+
+    def __init__(self, index: PictureIndex, query: Features) -> None:
+        self.query = query
+        self._index = index
+        self._turned: list[Layout] = []
+        self._kept: dict[int, tuple[bytes, bytes]] = {}
+        self._found: dict[int, Agreement | None] = {}
+
+    def kept(self, number: int) -> tuple[bytes, bytes]:
+        """Return the packed features and the small picture of an item; either may be empty."""
+        if number not in self._kept:
+            if isinstance(self._index, KeyPointIndex):
+                self._kept[number] = self._index.kept(number)
+            else:
+                self._kept[number] = b"", self._index.picture(number)
+        return self._kept[number]
+
+    def agreement(self, number: int) -> Agreement | None:
+        """Return how far the layouts agree; None of an item without a picture."""
+        if number not in self._found:
+            luma = _shrunk(self.kept(number)[1])
+            if luma is not None and not self._turned and self.query.luma is not None:
+                self._turned = turned(layout(self.query.luma))
+            self._found[number] = agreement(self._turned, layout(luma)) if luma is not None else None
+        return self._found[number]
+
+
+def _shrunk(picture: bytes) -> NDArray[np.uint8] | None:
+    """Return the luma of an item's small picture at half its size, which a JPEG gives for less."""
+    import cv2
+    import numpy as np
+
+    if not picture:
+        return None
+    luma = cv2.imdecode(np.frombuffer(picture, dtype=np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_2)
+    return None if luma is None else np.asarray(luma, dtype=np.uint8)
 
 
 def _luma(picture: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:

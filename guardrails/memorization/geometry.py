@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Features", "Region", "colour_difference", "features", "locate"]
+    from clearmark.guardrails.memorization._layout import Agreement
+
+__all__ = ["KINDS", "Features", "Region", "colour_difference", "features", "locate", "soft_region"]
 
 KINDS = ("verbatim", "cropped", "part", "template")
 """The whole, a cut-out of it, a part pasted elsewhere, the same layout with a changed part."""
@@ -33,9 +35,10 @@ _MOST = 0.8
 class Region:
     """What a picture has in common with an item.
 
-    `inliers` counts distinct places that agree on one map; `of_query` and `of_item` are the shares of the two
-    pictures that are common, `agreement` that of where the two overlap, and `correlation` is that of the
-    lumas there. `mask` is bool [h, w] over the query, shrunk by `scale`; `box` is in its pixels.
+    `inliers` counts distinct places that agree on one map, 0 where only the layouts agree; `of_query` and
+    `of_item` are the shares of the two pictures that are common, `agreement` that of where the two overlap,
+    and `correlation` is that of the lumas there. `mask` is bool [h, w] over the query, shrunk by `scale`;
+    `box` is in its pixels.
     """
 
     kind: str
@@ -137,6 +140,47 @@ def _fit(query: Features, item: Features, least: int) -> tuple[int, NDArray[np.f
     return places, turn
 
 
+_SOFT = 0.5
+"""Share of the places with detail from which on two layouts that agree make a region."""
+
+
+def soft_region(query: Features, found: Agreement) -> Region | None:
+    """Return the region of two pictures whose layouts agree though no key points do; None where too little
+    does."""
+    import cv2
+    import numpy as np
+
+    if query.luma is None or found.share * found.weight < _SOFT:
+        return None
+    height, width = query.luma.shape
+    same = cv2.resize(found.common().astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    share = float(same.mean())
+    return Region(
+        kind="verbatim" if share >= _MOST else "template",
+        inliers=0,
+        mirrored=found.turn >= 4,
+        of_query=share,
+        of_item=share,
+        agreement=found.share,
+        correlation=found.likeness,
+        box=_box(same, query.scale),
+        scale=query.scale,
+        mask=same,
+    )
+
+
+def _box(same: NDArray[np.bool_], scale: float) -> Box:
+    """Return the box around a mask, in pixels of the picture."""
+    import numpy as np
+
+    rows, columns = np.flatnonzero(same.any(axis=1)), np.flatnonzero(same.any(axis=0))
+    if not len(rows):
+        return Box(0, 0, 0, 0)
+    left, top = int(columns[0] / scale), int(rows[0] / scale)
+    right, bottom = int((columns[-1] + 1) / scale), int((rows[-1] + 1) / scale)
+    return Box(left, top, max(1, right - left), max(1, bottom - top))
+
+
 def _region(
     query: Features, luma: NDArray[np.uint8], turn: NDArray[np.float64], *, inliers: int, mirrored: bool
 ) -> Region:
@@ -155,12 +199,6 @@ def _region(
     kind = _kind(of_query, of_item, lies_query, lies_item)
     if mirrored:
         same = np.ascontiguousarray(same[:, ::-1])
-    rows, columns = np.flatnonzero(same.any(axis=1)), np.flatnonzero(same.any(axis=0))
-    box = Box(0, 0, 0, 0)
-    if len(rows):
-        left, top = int(columns[0] / query.scale), int(rows[0] / query.scale)
-        right, bottom = int((columns[-1] + 1) / query.scale), int((rows[-1] + 1) / query.scale)
-        box = Box(left, top, max(1, right - left), max(1, bottom - top))
     return Region(
         kind=kind,
         inliers=inliers,
@@ -169,7 +207,7 @@ def _region(
         of_item=float(of_item),
         agreement=float(same.sum() / max(1, lies.sum())),
         correlation=_correlation(query.luma[lies], moved[lies]),
-        box=box,
+        box=_box(same, query.scale),
         scale=query.scale,
         mask=same,
     )
