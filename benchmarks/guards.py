@@ -31,7 +31,15 @@ from clearmark.core import Asset, Request, Stage, Subject
 from clearmark.guardrails import get_guard
 from clearmark.guardrails.prompt import PromptGuard
 from clearmark.guardrails.prompt.attacks import ATTACKS
-from clearmark.guardrails.prompt.evaluation import Row, by_source, interval, measure, read_rows, recall_at
+from clearmark.guardrails.prompt.evaluation import (
+    Row,
+    by_source,
+    changed,
+    interval,
+    measure,
+    read_rows,
+    recall_at,
+)
 
 __all__ = ["main", "run"]
 
@@ -50,7 +58,10 @@ def run(argv: Sequence[str]) -> int:
         "--limit", type=int, default=0, help="rows of the data to use, evenly spread; 0 for all"
     )
     parser.add_argument(
-        "--part", choices=["all", "prompts", "pictures"], default="all", help="what to measure"
+        "--part",
+        choices=["all", "prompts", "pictures", "data"],
+        default="all",
+        help="what to measure; `data` is the rows of --data alone",
     )
     parser.add_argument("--pictures", type=Path, help="a folder of pictures to time the guards on")
     parser.add_argument("--batch", type=int, default=8, help="pictures of one batch")
@@ -61,9 +72,11 @@ def run(argv: Sequence[str]) -> int:
         "python": platform.python_version(),
         "machine": platform.machine(),
     }
-    if options.part != "pictures":
+    if options.part == "data" and not options.data:
+        parser.error("--part data needs --data")
+    if options.part in {"all", "prompts"}:
         document |= {"speed": _speed(), "hidden": _hidden(), "peers": _peers()}
-    if options.part != "prompts":
+    if options.part in {"all", "pictures"}:
         document["pictures"] = measure_pictures(options.pictures, options.batch, peers=options.peers)
     if options.data:
         document |= _sources(list(read_rows(options.data)), options.limit)
@@ -72,6 +85,8 @@ def run(argv: Sequence[str]) -> int:
     else:
         if "speed" in document:
             _print(document)
+        if "sources" in document:
+            _print_sources(document)
         if "pictures" in document:
             print_pictures(document["pictures"])
     return 0
@@ -213,8 +228,15 @@ def _sources(rows: Sequence[Row], limit: int) -> dict[str, Any]:
     harmless = [one.worst for one in measured if not one.row.unsafe]
     return {
         "sources": [source.to_dict() for source in by_source(measured)],
-        "recall_at_1_percent": recall_at(harmful, harmless, 0.01),
-        "recall_at_5_percent": recall_at(harmful, harmless, 0.05),
+        "normalised": [
+            {"set": name, "changed": some, "harmless": count}
+            for name, (some, count) in sorted(changed([one.row for one in measured]).items())
+        ],
+        **{
+            f"recall_at_{share}_percent": recall_at(harmful, harmless, share / 100)
+            for share in (1, 5)
+            if harmful and harmless
+        },
     }
 
 
@@ -244,21 +266,27 @@ def _print(document: dict[str, Any]) -> None:
         else:
             peers.add_row(row["peer"], "not installed", "", "", "")
     console.print(peers)
-    if "sources" in document:
-        table = Table("source", "harmful", "harmless", "area", "recall", "false alarms", title="By source")
-        for row in document["sources"]:
-            table.add_row(
-                row["name"],
-                f"{row['harmful']:,}",
-                f"{row['harmless']:,}",
-                *(
-                    "-" if row[key] is None else f"{row[key]:.3f}"
-                    for key in ("area", "recall", "false_alarms")
-                ),
-            )
-        console.print(table)
-        for share in (1, 5):
-            console.print(f"recall at {share}% false alarms: {document[f'recall_at_{share}_percent']:.3f}")
+
+
+def _print_sources(document: dict[str, Any]) -> None:
+    console = Console()
+    table = Table("source", "harmful", "harmless", "area", "recall", "false alarms", title="By source")
+    for row in document["sources"]:
+        table.add_row(
+            row["name"],
+            f"{row['harmful']:,}",
+            f"{row['harmless']:,}",
+            *("-" if row[key] is None else f"{row[key]:.3f}" for key in ("area", "recall", "false_alarms")),
+        )
+    console.print(table)
+    plain = Table("harmless rows of", "changed", "of", "share", title="Changed by the normalisation")
+    for row in document["normalised"]:
+        share = row["changed"] / row["harmless"]
+        plain.add_row(row["set"], f"{row['changed']:,}", f"{row['harmless']:,}", f"{share:.2%}")
+    console.print(plain)
+    for share in (1, 5):
+        if (found := document.get(f"recall_at_{share}_percent")) is not None:
+            console.print(f"recall at {share}% false alarms: {found:.3f}")
 
 
 if __name__ == "__main__":

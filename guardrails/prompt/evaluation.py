@@ -13,6 +13,7 @@ from typing import Any
 
 from clearmark.core import Finding, Guard, Request, Stage, Subject
 from clearmark.core.errors import UsageError
+from clearmark.guardrails.prompt._reading import read
 from clearmark.guardrails.prompt._rows import Row, family, known_categories, read_rows
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Source",
     "area",
     "by_source",
+    "changed",
     "family",
     "interval",
     "known_categories",
@@ -74,6 +76,16 @@ def measure(
         texts = [(change(row.text) if change else row.text)[:20_000] for row in some]
         answers = guard.check([Subject(stage=Stage.PROMPT, request=Request(text)) for text in texts])
         out.extend(_measured(row, findings) for row, findings in zip(some, answers, strict=True))
+    return out
+
+
+def changed(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
+    """Return by set, of the harmless rows, in how many the normalisation undid something, and of how many."""
+    out: dict[str, tuple[int, int]] = {}
+    for row in rows:
+        if not row.unsafe:
+            some, count = out.get(row.set, (0, 0))
+            out[row.set] = some + bool(read(row.text[:20_000]).changes), count + 1
     return out
 
 
