@@ -26,11 +26,16 @@ _RIDGE = 2e-3
 _FREE = frozenset({"detail"})
 """Evidence that may speak either way."""
 
-_PRIOR = {"hash": 5.0, "cosine": 1.0, "both": 3.0, "plain": 3.0, "inliers": 3.0} | dict.fromkeys(
-    ("of_query", "of_item", "agreement", "correlation"), 1.0
-)
+_PRIOR = {
+    "hash": 5.0,
+    "cosine": 1.0,
+    "both": 3.0,
+    "plain": 3.0,
+    "inliers": 3.0,
+    "layout": 2.0,
+} | dict.fromkeys(("of_query", "of_item", "agreement", "correlation"), 1.0)
 """What the weights lean towards where the rows say little: an exact copy without any key point is rare among
-them, and still one."""
+them, and still one; so is a soft one that only its layout tells."""
 _PRIOR_BIAS = -6.0
 
 

@@ -100,7 +100,7 @@ def trusted(evidence: Sequence[float]) -> tuple[float, ...]:
 def probability(evidence: Sequence[float]) -> float:
     """Return the probability that a picture with this evidence is a copy, by a logistic model.
 
-    The weights were fitted on 233 copies and 525 negatives (`fit weights`; docs/memorization.md): take the
+    The weights were fitted on 455 copies and 999 negatives (`fit weights`; docs/memorization.md): take the
     threshold of `calibrate` for decisions.
     """
     bias, weights = _model()

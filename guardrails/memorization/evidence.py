@@ -84,7 +84,7 @@ def _article(pixels: NDArray[np.uint8], checker: CopyChecker, match: CopyMatch) 
     if region is not None:
         facts += [
             ("Region", f"{region.of_query:.0%} of the picture, {region.of_item:.0%} of the item"),
-            ("Places that agree", f"{region.inliers}{', mirrored' if region.mirrored else ''}"),
+            ("Places that agree", _places(region)),
         ]
     facts += [
         ("Descriptor distance", f"{match.distance:.3f}"),
@@ -100,6 +100,11 @@ def _article(pixels: NDArray[np.uint8], checker: CopyChecker, match: CopyMatch) 
     rows = "".join(f"<dt>{label}</dt><dd>{html.escape(value)}</dd>" for label, value in facts)
     head = f"<article><h2>{html.escape(item.key)}</h2>"
     return f'{head}<div class="pair">{pictures}</div><dl>{rows}</dl></article>'
+
+
+def _places(region: Region) -> str:
+    shown = f"{region.inliers}" if region.inliers else f"no key points; {region.agreement:.0%} of the layout"
+    return f"{shown}{', mirrored' if region.mirrored else ''}"
 
 
 def _rights(match: CopyMatch) -> Sequence[tuple[str, str]]:
