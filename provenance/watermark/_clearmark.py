@@ -11,7 +11,7 @@ import numpy.typing as npt
 from clearmark.core.errors import WatermarkFailed
 from clearmark.provenance.watermark._carrier import carrier_for
 from clearmark.provenance.watermark._convolution import encode
-from clearmark.provenance.watermark._front import resized
+from clearmark.provenance.watermark._front import on_all, resized
 from clearmark.provenance.watermark._jpeg import jpeg
 from clearmark.provenance.watermark._payload import check_batch, check_pixels, frame
 from clearmark.provenance.watermark._quality import luma, noise, psnr, quiet_areas, ssim
@@ -73,8 +73,9 @@ class Clearmark:
             key=self._key,
             carrier=carrier_for(self._key),
         )
-        still = quiet_areas(luma(picture))
-        for layers, strength in layouts(picture, message):
+        seen = luma(picture)
+        still = quiet_areas(seen)
+        for layers, strength in layouts(picture, seen, message):
             mark = np.sum([resized(layer.mark, width, height) for layer in layers], 0)
             hides = np.sum([resized(layer.mask, width, height) for layer in layers], 0)
             for most in ROOMS:
@@ -108,11 +109,14 @@ def _within(
 
 def _added(picture: Pixels, mark: Floats, hides: Floats, strength: float) -> Pixels:
     """Return `picture` with `mark` on all channels; those near white or black give way first."""
+    import cv2
+
     out = np.empty_like(picture)
     for top in range(0, len(picture), ROWS):
         rows = slice(top, top + ROWS)
-        band = picture[rows]
-        room = (HEADROOM * strength * hides[rows])[..., None]
+        band = np.ascontiguousarray(picture[rows], np.float32)
+        room = on_all(np.ascontiguousarray(HEADROOM * strength * hides[rows], np.float32), band)
         given = np.minimum(np.maximum(band, room), 255 - room)
-        out[rows] = np.clip(np.rint(given + strength * mark[rows][..., None]), 0, 255)
+        added = on_all(np.ascontiguousarray(strength * mark[rows], np.float32), band)
+        out[rows] = cv2.add(given, added, dtype=cv2.CV_8U)
     return out

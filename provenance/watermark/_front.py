@@ -17,6 +17,7 @@ __all__ = [
     "equalised",
     "fold",
     "middle",
+    "on_all",
     "resized",
     "spectrum",
     "whiten",
@@ -59,6 +60,13 @@ def resized(plane: Floats, width: int, height: int) -> Floats:
         plane, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     )
     return out
+
+
+def on_all(plane: Floats, like: Floats) -> Floats:
+    """Return `plane` itself, or once for each channel where `like` has three."""
+    import cv2
+
+    return plane if like.ndim == 2 else np.asarray(cv2.merge([plane] * 3))
 
 
 def canonical(plane: Floats, side: int) -> Floats:

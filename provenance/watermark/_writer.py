@@ -36,13 +36,13 @@ from clearmark.provenance.watermark._front import (
     canonical,
     equalised,
     fold,
+    on_all,
     resized,
     spectrum,
     whiten,
 )
 from clearmark.provenance.watermark._mask import EDGE, FLAT, edges, ink, mask
 from clearmark.provenance.watermark._payload import Bits
-from clearmark.provenance.watermark._quality import luma
 from clearmark.provenance.watermark._reader import soft_bits
 from clearmark.provenance.watermark.codec import Pixels
 
@@ -143,9 +143,8 @@ class Plan:
     def given(self, strength: float, base: Floats | None = None) -> Floats:
         """Return the picture (or `base`) with white and black given way for the mark."""
         base = self.base if base is None else base
-        room = HEADROOM * strength * np.minimum(self.hides, ROOM)
-        if base.ndim == 3:
-            room = room[..., None]
+        hides: Floats = np.minimum(self.hides, ROOM)
+        room = on_all(hides * np.float32(HEADROOM * strength), base)
         out: Floats = np.maximum(base, room)
         return np.minimum(out, 255 - room, out=out)
 
@@ -182,7 +181,7 @@ class Plan:
 
 def with_mark(given: Floats, mark: Floats) -> Floats:
     """Return a picture with `mark` on all its channels."""
-    out: Floats = given + (mark[..., None] if given.ndim == 3 else mark)
+    out: Floats = given + on_all(mark, given)
     np.maximum(out, 0, out=out)
     return np.minimum(out, 255, out=out)
 
@@ -342,13 +341,13 @@ class _Tried:
         return sum(worth * chance for worth, chance in zip(WORTH, chances, strict=False))
 
 
-def layouts(picture: Pixels, message: Message) -> Iterator[tuple[Layers, float]]:
-    """Yield layers and strengths to try, the best first: the quietest that passes everything hard.
+def layouts(picture: Pixels, seen: Floats, message: Message) -> Iterator[tuple[Layers, float]]:
+    """Yield layers and strengths to try for a picture and its luma, the best first.
 
-    A picture that can carry no such mark gets, at the limit, the layers that pass more. What then follows is
-    stronger than the limit, and only for a picture from which a weaker mark would not be read at all.
+    The first is the quietest that passes everything hard. A picture that can carry no such mark gets, at the
+    limit, the layers that pass more. What then follows is stronger than the limit, and only for a picture
+    from which a weaker mark would not be read at all.
     """
-    seen = luma(picture)
     base = _vivid(picture)
     plans = [plan(seen if base is None else base, seen, side, message) for side in SIDES]
     likely = sorted((_tried((each,), QUICK) for each in plans), key=_worth, reverse=True)
@@ -391,7 +390,8 @@ def _vivid(picture: Pixels) -> Floats | None:
     if side > 2 * SIDES[0]:
         scale = 2 * SIDES[0] / side
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    low, high = picture.min(2), picture.max(2)
+    one, two, three = cv2.split(picture)
+    low, high = cv2.min(cv2.min(one, two), three), cv2.max(cv2.max(one, two), three)
     ends = ((low < END) | (high > 255 - END)) & (high.astype(np.int16) - low > END)
     if float(ends.mean()) < VIVID:
         return None
