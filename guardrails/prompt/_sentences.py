@@ -28,7 +28,8 @@ WINDOW = 24
 
 MOST_WINDOWS = 3
 
-_LONG, _MOST_OF_LONG = 600, 2  # words, and windows of a prompt of more than these
+_FEWER = ((2000, 1), (600, 2))
+"""Windows of a prompt of more words than so many: the word model alone alarms on most texts that long."""
 
 _STEP = WINDOW // 2
 
@@ -92,7 +93,7 @@ def windows(words: Sequence[str], model: WordModel, weighed: Weighed | None = No
     if len(words) <= WINDOW:
         return [words]
     starts = list(range(0, len(words) - _STEP, _STEP))
-    most = _MOST_OF_LONG if len(words) > _LONG else MOST_WINDOWS
+    most = next((few for count, few in _FEWER if len(words) > count), MOST_WINDOWS)
     if len(starts) > most:
         suspicion = model.windows(weighed or model.weigh(words), WINDOW, _STEP)[:, 0]
         starts = sorted(sorted(starts, key=lambda at: -suspicion[at // _STEP])[:most])
