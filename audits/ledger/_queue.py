@@ -1,9 +1,9 @@
 """How threads share one commit: they queue up, one of them leads, and the others wake one another in a chain.
 
-The first thread that comes leads: it commits everything queued in one go, wakes one of those whose events are
-durable, and hands the lead to one that still waits. Whoever wakes first wakes the next. Many threads so share
-one synchronisation of the disk, none waits for the work of a later group, and no two of them are up at once
-to fight for the interpreter.
+The first thread that comes leads: it prepares everything queued, and commits it in one go. While the disk is
+at work, one that still waits leads already, and prepares what came since. Those whose events are durable are
+woken a few at a time, and each wakes the next. Many threads so share one synchronisation of the disk, none
+waits for the work of a later group, and never are hundreds up at once to fight for the interpreter.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAX_WAITING = 64 << 20
 GATHER_S = 0.005
 """Longest time that a leader waits for those whose events were in the group before."""
 
-WOKEN_AT_ONCE = 2
+WOKEN_AT_ONCE = 4
 """Threads that are woken at once after a commit; each wakes the next. Hundreds at once would fight."""
 
 _NOBODY = 1 << 60
@@ -41,6 +41,9 @@ class Job:
     relay: deque[Job] | None = None
     """Those of the group who are still to be woken."""
     error: Exception | None = None
+    size = -1
+    """Bytes of the entries, once they are prepared."""
+    taken = False
     done = False
     leads = False
     woken = False
@@ -50,20 +53,25 @@ class Job:
         self.events = events
         self.entries = entries
         self.result: list[Recorded] = []
-        self.ident = threading.get_ident()
         self.weight = sum(map(weigh, events))
         self.wake = threading.Lock()
         self.wake.acquire()
 
 
 class Queue:
-    """Hands jobs in groups to `commit`, which fills in their results or errors; one group at a time."""
+    """Hands jobs in groups to `prepare`, then to `commit`, which fill in their results or errors.
 
-    def __init__(self, commit: Callable[[Sequence[Job]], None]) -> None:
+    One group at a time is prepared, and one committed.
+    """
+
+    def __init__(
+        self, prepare: Callable[[Sequence[Job]], None], commit: Callable[[Sequence[Job]], None]
+    ) -> None:
+        self._prepare = prepare
         self._commit = commit
         self._jobs: deque[Job] = deque()
         self._led = False
-        self._last: tuple[set[int], set[int]] = (set(), set())
+        self._last: tuple[int, int] = (0, 0)
         self._gate = threading.Lock()  # guards the queue and the lead, for moments only
         self._room = threading.Condition(self._gate)
         self._expected = _NOBODY
@@ -93,10 +101,13 @@ class Queue:
             try:
                 while not job.done:
                     self._gather()
-                    with self.lock:
-                        self._lead()
+                    self._lead(job)
+            except BaseException:
+                job.abandoned = True  # nobody is there any more to take the lead
+                raise
             finally:
-                self._hand_over()
+                if not job.taken:
+                    self._hand_over()
 
     def _await(self, job: Job) -> None:
         try:
@@ -131,13 +142,12 @@ class Queue:
                 return
 
     def _gather(self) -> None:
-        """Give those time to come back who were in the last two groups, so that all share one commit.
+        """Give those time to come back who were in the last group but one, so that all share one commit.
 
-        Otherwise they fall into two halves, one of which prepares its events while the other is written:
-        twice as many commits, and both in each other's way. It ends early when nobody comes any more.
+        Those of the last one wait for the disk meanwhile. It ends early when nobody comes any more.
         """
         end = time.monotonic() + GATHER_S
-        expected = len(self._last[0] | self._last[1]) * 7 // 8
+        expected = self._last[0] * 7 // 8
         with self._gate:
             here = len(self._jobs)
             if here >= expected:
@@ -162,20 +172,29 @@ class Queue:
             else:
                 self._room.notify_all()
 
-    def _lead(self) -> None:
+    def _lead(self, job: Job) -> None:
+        """Do the next group, and hand the lead over while it is committed if `job` is in it."""
         jobs = self._take()
+        handed = not job.taken
         try:
-            self._commit(jobs)
+            self._prepare(jobs)
+            with self.lock:
+                if not handed:
+                    self._hand_over()
+                    handed = True
+                self._commit(jobs)
         except BaseException:
             unavailable = LedgerUnavailable("the ledger was interrupted while it wrote", hint="send it again")
-            for job in jobs:
-                job.error = job.error or unavailable
+            for each in jobs:
+                each.error = each.error or unavailable
             raise
         finally:
-            relay = deque(job for job in jobs if not job.leads)
-            for job in jobs:
-                job.relay = relay
-                job.done = True
+            if not handed:
+                self._hand_over()
+            relay = deque(each for each in jobs if not each.leads)
+            for each in jobs:
+                each.relay = relay
+                each.done = True
             for _ in range(WOKEN_AT_ONCE):
                 self._wake_next(relay)
 
@@ -186,7 +205,9 @@ class Queue:
             while self._jobs and total + len(self._jobs[0].events) <= MAX_GROUP:
                 jobs.append(self._jobs.popleft())
                 total += len(jobs[-1].events)
-            self._last = (self._last[1], {job.ident for job in jobs})
-            self.waiting -= sum(job.weight for job in jobs)
+            self._last = (self._last[1], len(jobs))
+            for job in jobs:
+                job.taken = True
+                self.waiting -= job.weight
             self._room.notify_all()
         return jobs

@@ -70,7 +70,7 @@ class Writer:
         self._every = checkpoint_every_s
         self._signed_at = -float("inf")
         self._behind = False
-        self._queue = Queue(self._commit)
+        self._queue = Queue(_prepare_all, self._commit)
         self._lock = self._queue.lock  # held through a transaction
         self._keys: dict[str, DataKey] = {}
         self._pid = os.getpid()
@@ -166,17 +166,18 @@ class Writer:
 
     def _commit(self, jobs: Sequence[Job]) -> None:
         """Record what the jobs of one group hold, and fill in their results or errors."""
-        good: list[Job] = []
+        part: list[Job] = []
         size = 0
         for job in jobs:
-            if _prepared(job):
-                good.append(job)
-                size += sum([len(entry.envelope) for entry in job.entries])
+            _prepare(job)
+            if job.error is None:
+                part.append(job)
+                size += job.size
             if size > MAX_WAITING:  # they were heavier than they looked
-                self._record(good)
-                good, size = [], 0
-        if good:
-            self._record(good)
+                self._record(part)
+                part, size = [], 0
+        if part:
+            self._record(part)
 
     def _record(self, jobs: Sequence[Job]) -> None:
         try:
@@ -333,14 +334,24 @@ class Writer:
             )
 
 
-def _prepared(job: Job) -> bool:
-    """Make the bytes of the events of a job; tell whether they can be recorded."""
-    try:
-        job.entries = [Entry.of(event) for event in job.events]
-    except Exception as exc:  # noqa: BLE001  whatever it is, it is raised where the events came from
-        job.error = exc
-        return False
-    return True
+def _prepare_all(jobs: Sequence[Job]) -> None:
+    """Make the bytes of the events of a group, as many as may wait; the others are for later."""
+    size = 0
+    for job in jobs:
+        _prepare(job)
+        size += job.size
+        if size > MAX_WAITING:
+            return
+
+
+def _prepare(job: Job) -> None:
+    """Make the bytes of the events of a job, unless they are made; or say why they cannot be recorded."""
+    if job.size < 0:
+        try:
+            job.entries = [Entry.of(event) for event in job.events]
+        except Exception as exc:  # noqa: BLE001  whatever it is, it is raised where the events came from
+            job.error = exc
+        job.size = sum([len(entry.envelope) for entry in job.entries])
 
 
 def _all(jobs: Sequence[Job], at: int) -> list[Entry]:
