@@ -3,16 +3,21 @@
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from clearmark.audits import Ledger, NoteSigner
+from clearmark.audits import Ledger, NoteSigner, verify_export
 from clearmark.audits.ledger._merkle import hash_leaf, root_of
 from clearmark.core import Event
+from clearmark.core.errors import Error
 
 SIGNER = NoteSigner.generate("example.com/pictures")
 VAULT_KEY = bytes(32)
+STANDALONE = Path(__file__).parents[3] / "audits" / "verify_standalone.py"
 COMMIT = 12
 PRUNED = (1, 5, 9)
 
@@ -269,3 +274,22 @@ def test_the_record_of_a_pruning_that_lost_its_bytes_is_named(changed, by):
     report = changed(work)
     assert report.first_bad == seq
     assert f"event {seq} is of a kind that is never pruned" in words(report)
+
+
+@pytest.mark.parametrize("field", ["event_id", "pruned"])
+def test_ids_of_pruned_events_in_an_export_are_vouched_for_by_its_seal(path, field):
+    """Nothing that is left in the line binds them, so the seal, in the last line, is what does not hold."""
+    export = path.with_name("export.jsonl")
+    with opened(path) as ledger:
+        ledger.export(export)
+    lines = export.read_text().splitlines(keepends=True)
+    assert verify_export(export, SIGNER.verifier_key) == len(lines) - 2
+    row = json.loads(lines[2])
+    assert row["seq"] == 1
+    value = row[field]
+    lines[2] = lines[2].replace(value, value[:-1] + ("0" if value[-1] != "0" else "1"))
+    export.write_text("".join(lines))
+    with pytest.raises(Error, match=f"line {len(lines)}: the export is not what was sealed"):
+        verify_export(export, SIGNER.verifier_key)
+    command = [sys.executable, STANDALONE, export, "--key", SIGNER.verifier_key]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 1
