@@ -133,9 +133,15 @@ def _is_torn(line: bytes, start: int) -> bool:
     runs = list(_ZEROS.finditer(line))
     return bool(runs) and all(
         (run.start() == 0 or (start + run.start()) % SECTOR == 0)
-        and ((start + run.end()) % SECTOR == 0 or line.startswith(_BEGIN, run.end()))
+        and ((start + run.end()) % SECTOR == 0 or _begins(line, run.end(), start))
         for run in runs
     )
+
+
+def _begins(line: bytes, at: int, start: int) -> bool:
+    """Tell whether a note begins at `at`; of its first bytes there may be only those before a sector ends."""
+    kept = min(len(_BEGIN), SECTOR - (start + at) % SECTOR)
+    return line.startswith(_BEGIN[:kept], at)
 
 
 def _note(line: bytes) -> str | None:
