@@ -127,7 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         if options.fetch:
             fetch(options.data, options.purpose)
-        rows = report.merged([options.evidence]) if options.evidence and options.evidence.exists() else []
+        # A run that was stopped before its first row leaves an empty file.
+        begun = options.evidence and options.evidence.exists() and options.evidence.stat().st_size
+        rows = report.merged([options.evidence]) if begun else []
         with (options.evidence or Path(os.devnull)).open("a", encoding="utf-8") as stream:
             for row in measure(options, {row["key"] for row in rows[1:]}):
                 if "indexed" not in row or not rows:

@@ -82,7 +82,7 @@ def features(pixels: NDArray[np.uint8]) -> Features:
     looked = _resized(grey, _DETECTED)
     found, descriptors = _sift(_CONTRAST).detectAndCompute(looked, None)
     if len(found) < _FEW:
-        found, descriptors = _sift(_FAINT).detectAndCompute(looked, None)
+        found, descriptors = _faint(looked)
     if descriptors is None or not len(found):
         none = np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8)
         return Features(*none, luma.shape, small, scale, luma)
@@ -103,6 +103,22 @@ def _sift(contrast: float) -> Any:
     import cv2
 
     return cv2.SIFT.create(_POINTS, 3, contrast, enable_precise_upscale=True)
+
+
+def _faint(luma: NDArray[np.uint8]) -> tuple[Any, Any]:
+    """Return the key points and descriptors of a plain picture, faint ones as well.
+
+    The blur of flat white is white but for rounding, and every such place is tried; that of flat black is
+    nothing at all. So on white the negative is searched: its key points face the other way, and the 4 x 4
+    cells of their descriptors lie the other way round.
+    """
+    white = int((luma == 255).sum()) > int((luma == 0).sum())
+    found, descriptors = _sift(_FAINT).detectAndCompute(255 - luma if white else luma, None)
+    if white and descriptors is not None:
+        for point in found:
+            point.angle = (point.angle + 180.0) % 360.0
+        descriptors = descriptors.reshape(-1, 4, 4, 8)[:, ::-1, ::-1].reshape(-1, 128)
+    return found, descriptors
 
 
 def _resized(grey: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:

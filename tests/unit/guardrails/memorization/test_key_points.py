@@ -9,7 +9,16 @@ from tests.unit.guardrails.memorization.test_copies import drawing, pasted, with
 from tests.unit.guardrails.memorization.test_memorization_index import png
 
 from clearmark.guardrails.memorization import CopyChecker, Index, Item, default_descriptor, entry_of
-from clearmark.guardrails.memorization._keypoints import STORED, apart, features, pack, unpack
+from clearmark.guardrails.memorization._keypoints import (
+    _FAINT,
+    STORED,
+    _faint,
+    _sift,
+    apart,
+    features,
+    pack,
+    unpack,
+)
 from clearmark.guardrails.memorization._words import Postings, offsets, votes
 from clearmark.guardrails.memorization.checker import Gate
 
@@ -51,6 +60,20 @@ def test_any_first_part_of_the_points_holds_strong_and_large_ones():
     assert len(sizes) > 120
     large = np.sort(sizes)[::-1][:20]
     assert np.isin(large, sizes[:60]).mean() > 0.9
+
+
+def test_faint_key_points_on_white_are_those_of_the_picture_itself():
+    x = np.full((160, 224), 255, np.uint8)
+    cv2.circle(x, (80, 80), 40, 252, -1)
+    cv2.rectangle(x, (120, 30), (200, 90), 249, -1)
+    found, descriptors = _faint(x)
+    plain, same = _sift(_FAINT).detectAndCompute(x, None)
+    assert 4 < len(found) < 80
+    places, others = (np.array([(*p.pt, p.angle) for p in points]) for points in (found, plain))
+    turned = np.abs(places[:, None, 2] - others[None, :, 2]) % 360
+    apart = np.abs(places[:, None, :2] - others[None, :, :2]).sum(axis=2) + np.minimum(turned, 360 - turned)
+    assert apart.min(axis=1).max() < 1
+    assert np.abs(descriptors - same[apart.argmin(axis=1)]).mean() < 1
 
 
 @pytest.fixture(scope="module")
