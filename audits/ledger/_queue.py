@@ -29,7 +29,7 @@ MAX_WAITING = 64 << 20
 GATHER_S = 0.005
 """Longest time that a leader waits for those whose events were in the group before."""
 
-WOKEN_AT_ONCE = 4
+WOKEN_AT_ONCE = 8
 """Threads that are woken at once after a commit; each wakes the next. Hundreds at once would fight."""
 
 _NOBODY = 1 << 60
