@@ -1,25 +1,24 @@
 """The one way into the ledger: one transaction per group of events, durable before return.
 
-Threads come together in a `Queue`; the one that leads does all the work for its group here. Making the bytes
-of many events in a row costs half of what it costs where each thread, just woken, makes those of one.
+Threads come together in a `Queue`; the one that leads does all the work for its group here.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, select
 
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
 from clearmark.audits.ledger._cosign import Cosigner, with_signatures
-from clearmark.audits.ledger._entries import Entry, record
+from clearmark.audits.ledger._entries import Entry
 from clearmark.audits.ledger._fencing import epoch_of, refuse_deposed, size_and_epoch
-from clearmark.audits.ledger._merkle import HASH_SIZE, hash_leaf
+from clearmark.audits.ledger._intake import all_new, prepare, prepare_all, sort_out
+from clearmark.audits.ledger._merkle import HASH_SIZE
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._queue import MAX_GROUP, MAX_WAITING, Job, Queue
 from clearmark.audits.ledger._records import Recorded
@@ -37,7 +36,7 @@ from clearmark.audits.ledger._schema import (
 from clearmark.audits.ledger._store import Duplicate, Store
 from clearmark.audits.ledger._tree import Tree
 from clearmark.audits.ledger._vault import DataKey, Vault
-from clearmark.core.errors import Error, KeyUnavailable, LedgerError, LedgerTampered, LedgerUnavailable
+from clearmark.core.errors import Error, KeyUnavailable, LedgerTampered, LedgerUnavailable
 from clearmark.core.events import Event
 from clearmark.core.ids import uuid7
 
@@ -70,7 +69,7 @@ class Writer:
         self._every = checkpoint_every_s
         self._signed_at = -float("inf")
         self._behind = False
-        self._queue = Queue(_prepare_all, self._commit)
+        self._queue = Queue(prepare_all, self._commit)
         self._lock = self._queue.lock  # held through a transaction
         self._keys: dict[str, DataKey] = {}
         self._pid = os.getpid()
@@ -169,7 +168,7 @@ class Writer:
         part: list[Job] = []
         size = 0
         for job in jobs:
-            _prepare(job)
+            prepare(job)
             if job.error is None:
                 part.append(job)
                 size += job.size
@@ -204,9 +203,9 @@ class Writer:
         tree = self._current(conn)
         self._seal(conn, jobs)
         if lookup:
-            fresh = _sort_out(conn, jobs, tree.size, self._lookup(conn, jobs))
+            fresh = sort_out(conn, jobs, tree.size, self._lookup(conn, jobs))
         else:
-            fresh = _all(jobs, tree.size)
+            fresh = all_new(jobs, tree.size)
         if not fresh:
             # Sent again because the log outside could not be written: then it still lacks the note.
             latest = select(CHECKPOINT.c.note).order_by(CHECKPOINT.c.size.desc()).limit(1)
@@ -334,79 +333,5 @@ class Writer:
             )
 
 
-def _prepare_all(jobs: Sequence[Job]) -> None:
-    """Make the bytes of the events of a group, as many as may wait; the others are for later."""
-    size = 0
-    for job in jobs:
-        _prepare(job)
-        size += job.size
-        if size > MAX_WAITING:
-            return
-
-
-def _prepare(job: Job) -> None:
-    """Make the bytes of the events of a job, unless they are made; or say why they cannot be recorded."""
-    if job.size < 0:
-        try:
-            job.entries = [Entry.of(event) for event in job.events]
-        except Exception as exc:  # noqa: BLE001  whatever it is, it is raised where the events came from
-            job.error = exc
-        job.size = sum([len(entry.envelope) for entry in job.entries])
-
-
-def _all(jobs: Sequence[Job], at: int) -> list[Entry]:
-    """Take all events of `jobs` for new, from `at` on; what is not will be refused by the database."""
-    fresh: list[Entry] = []
-    for job in jobs:
-        if job.error is None:
-            job.result = [record(entry, seq) for seq, entry in enumerate(job.entries, at + len(fresh))]
-            fresh += job.entries
-    return fresh
-
-
-def _sort_out(conn: Connection, jobs: Sequence[Job], at: int, known: dict[str, Recorded]) -> list[Entry]:
-    """Return what is new of `jobs`, from `at` on, and refuse jobs that contradict what is on record."""
-    fresh: list[Entry] = []
-    for job in jobs:
-        mine: list[Entry] = []
-        for entry in job.entries if job.error is None else ():
-            recorded = known.get(entry.event.event_id)
-            if recorded is None:
-                recorded = record(entry, at + len(fresh) + len(mine))
-                known[recorded.event_id] = recorded
-                mine.append(entry)
-            elif recorded.leaf_hash != entry.leaf.hex() and not _only_erased(conn, recorded, entry):
-                job.error = LedgerError(
-                    f"event {recorded.event_id} is already on record with other content",
-                    hint="an event id names one event; make a new one for a new event",
-                )
-                break
-            job.result.append(recorded)
-        if job.error is None:
-            fresh += mine
-        else:
-            for entry in mine:
-                del known[entry.event.event_id]
-    return fresh
-
-
 def _is_hash(value: object) -> bool:
     return isinstance(value, bytes) and len(value) == HASH_SIZE
-
-
-def _only_erased(conn: Connection, recorded: Recorded, entry: Entry) -> bool:
-    """Tell whether an event differs from the recorded one only because its personal data was erased since."""
-    if not entry.event.personal:
-        return False
-    erased = select(func.count()).select_from(PERSONAL)
-    erased = erased.where(PERSONAL.c.seq == recorded.seq, PERSONAL.c.erasure.is_not(None))
-    if not conn.execute(erased).scalar():
-        return False
-    stored = conn.execute(select(EVENT.c.envelope).where(EVENT.c.seq == recorded.seq)).scalar_one()
-    if hash_leaf(stored).hex() != recorded.leaf_hash:
-        return False
-    old: dict[str, Any] = json.loads(stored)
-    new: dict[str, Any] = json.loads(entry.envelope)
-    old["body"]["personal"] = dict.fromkeys(old["body"]["personal"])
-    new["body"]["personal"] = dict.fromkeys(new["body"]["personal"])
-    return old == new

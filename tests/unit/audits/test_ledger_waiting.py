@@ -7,7 +7,7 @@ import time
 import pytest
 
 from clearmark.audits import Ledger, NoteSigner
-from clearmark.audits.ledger import _queue, _writer
+from clearmark.audits.ledger import _intake, _queue, _writer
 from clearmark.core import Event
 from clearmark.core.errors import LedgerError, UsageError
 
@@ -66,7 +66,8 @@ def test_one_larger_than_all_that_may_wait_gets_through(ledger, monkeypatch):
 
 
 def test_a_group_that_is_heavier_than_it_looked_is_written_in_parts(ledger, monkeypatch):
-    monkeypatch.setattr(_writer, "MAX_WAITING", 50_000)
+    for module in (_writer, _intake):
+        monkeypatch.setattr(module, "MAX_WAITING", 50_000)
     parts = []
     write = ledger._writer._write
 
