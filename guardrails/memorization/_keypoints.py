@@ -31,7 +31,7 @@ _POINTS = 500
 _FEW = 80
 _CONTRAST, _FAINT = 0.02, 0.004
 _DETECTED = SIDE
-"""Key points are looked for at this size; at 224 a check costs half, and a tenth of the copies is lost."""
+"""Key points are looked for at this size; at 224 a check costs half, and fewer copies are found."""
 
 _MAGIC = b"CLMF"
 _HEAD = struct.Struct("<4sHHHf")
