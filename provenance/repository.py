@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
+from clearmark.core.closing import Closing
 from clearmark.core.errors import Unavailable, UsageError
 from clearmark.provenance.credentials.jumbf import label_of
 from clearmark.provenance.fingerprints import code_bits
@@ -129,7 +129,7 @@ class ManifestSources:
         return next((ids for source in self._sources if (ids := source.newest(limit))), ())
 
 
-class ManifestRepository:
+class ManifestRepository(Closing):
     """Manifests by mark id and by fingerprint. Safe to share between threads."""
 
     def __init__(self, path: str | Path) -> None:
@@ -217,14 +217,6 @@ class ManifestRepository:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _upgrade(self) -> None:
         """Give a file of an earlier version the labels that it lacks."""

@@ -23,12 +23,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
+from clearmark.core.closing import Closing
 from clearmark.core.errors import Unavailable, UsageError
 from clearmark.core.optional import import_optional
 from clearmark.provenance.credentials.jumbf import label_of
@@ -52,7 +52,7 @@ _TIMEOUT_S = 20.0
 _TRIES = 3
 
 
-class S3ManifestRepository:
+class S3ManifestRepository(Closing):
     """Manifests by mark id and by fingerprint, as `ManifestRepository`. Safe to share between threads.
 
     `client` is a `minio.Minio`. Made by `from_url`.
@@ -176,14 +176,6 @@ class S3ManifestRepository:
         with self._lock:
             self._seen.clear()
             self._last = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _entries(self) -> dict[str, tuple[str, int | None]]:
         """Return the index by the names of its objects, after reading those that came since."""

@@ -15,13 +15,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from clearmark.core import Action, Asset, Event, Mark, Origin, Request, Task, micro, uuid7
+from clearmark.core.closing import Closing
 from clearmark.core.errors import LedgerTampered, UsageError
 from clearmark.sdk import records
 from clearmark.sdk.obligations import blurred
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from clearmark.audits import Ledger, Receipt
     from clearmark.audits.reviews import Hold, Review, ReviewQueue, Trigger
     from clearmark.policies import Policy
@@ -59,7 +58,7 @@ class ReleasedReview:
     receipt: Receipt
 
 
-class Reviews:
+class Reviews(Closing):
     """The review queue of a state folder: lists, decides, and lets approved pictures out, marked."""
 
     def __init__(
@@ -223,14 +222,6 @@ class Reviews:
     def close(self) -> None:
         """Close the ledger."""
         self._ledger.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _hold(item: Withholding, policy: Policy) -> Hold:

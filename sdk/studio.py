@@ -7,9 +7,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from clearmark.core import Asset, Guard, Request, Stage
+from clearmark.core.closing import Closing
 from clearmark.core.errors import UsageError
 from clearmark.core.pixels import read_asset
 from clearmark.sdk import records
@@ -18,8 +19,6 @@ from clearmark.sdk.home import Home
 from clearmark.sdk.results import Check, Marked, Result, Verified
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from clearmark.audits import Ledger
     from clearmark.generation import Generator
     from clearmark.policies import Policy, PolicyHolder, Reload
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Studio"]
 
 
-class Studio:
+class Studio(Closing):
     """Walk requests through guards, policy, generator, marking and ledger.
 
     >>> studio = Studio.from_policy("default")
@@ -301,14 +300,6 @@ class Studio:
         self._desk.stamper.close()
         self._inspector.close()
         self._ledger.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, kw_only=True)

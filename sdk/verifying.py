@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from clearmark.core.closing import Closing
 from clearmark.core.errors import Error, UsageError
 from clearmark.sdk.results import Verified
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from clearmark.audits import Ledger
     from clearmark.provenance import Verification, Verifier
     from clearmark.provenance.repository import ManifestStore
@@ -24,7 +23,7 @@ _UNKNOWN: dict[str, Any] = {"found": False, "event_id": None, "seq": None, "incl
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspector:
+class Inspector(Closing):
     """Verifies files; `ledger` is None where there is none to ask, as on a stranger's machine."""
 
     verifier: Verifier
@@ -131,14 +130,6 @@ class Inspector:
             self.repository.close()
         if self.ledger is not None:
             self.ledger.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _in_noise(home: Home) -> LatentReader | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from sqlalchemy import Connection, func, select
 
@@ -24,6 +23,7 @@ from clearmark.audits.ledger._timestamping import Timestamp, TimestampLog
 from clearmark.audits.ledger._vault import Vault
 from clearmark.audits.ledger._verify import verify_store
 from clearmark.audits.ledger._writer import Writer
+from clearmark.core.closing import Closing
 from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, LedgerUnavailable, UsageError
 from clearmark.core.events import Event
 
@@ -33,7 +33,7 @@ KEY_ADDED = "ledger.key-added"
 """The kind of the event from which on checkpoints carry a second signature."""
 
 
-class Ledger(Custody):
+class Ledger(Closing, Custody):
     """One ledger. Made by `open`; a context manager; safe to use from many threads.
 
     >>> with Ledger.open("ledger.db", signer=signer, vault_key=key) as ledger:
@@ -124,14 +124,6 @@ class Ledger(Custody):
             store.close()
             raise
         return made
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the database; what no checkpoint covers yet is signed first, where that is possible."""

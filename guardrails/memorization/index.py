@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clearmark.core.closing import Closing
 from clearmark.core.errors import UsageError
 from clearmark.guardrails.memorization._catalogue import Catalogue, Place
 from clearmark.guardrails.memorization._hashing import HashTable
@@ -30,7 +31,6 @@ from clearmark.guardrails.memorization._segment import (
 )
 from clearmark.guardrails.memorization._words import Postings, offsets, votes
 from clearmark.guardrails.memorization.descriptor import cosines, sign_codes
-from clearmark.guardrails.memorization.engine import Closing
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,13 +18,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clearmark.core.closing import Closing
 from clearmark.core.errors import UsageError
 from clearmark.core.optional import import_optional
 from clearmark.guardrails.memorization._items import Entry, Hit, Item, Removal
 from clearmark.guardrails.memorization._segment import IndexDamaged
 from clearmark.guardrails.memorization.descriptor import sign_codes
 from clearmark.guardrails.memorization.engine import (
-    Closing,
     asked_words,
     check_entry,
     digest_of,

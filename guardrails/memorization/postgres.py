@@ -14,13 +14,13 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from clearmark.core.closing import Closing
 from clearmark.core.errors import Error, UsageError
 from clearmark.core.optional import import_optional
 from clearmark.guardrails.memorization._items import Entry, Hit, Item, Removal
 from clearmark.guardrails.memorization._segment import IndexDamaged
 from clearmark.guardrails.memorization.descriptor import sign_codes
 from clearmark.guardrails.memorization.engine import (
-    Closing,
     asked_words,
     check_entry,
     digest_of,

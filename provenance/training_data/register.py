@@ -7,11 +7,11 @@ import re
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
+from clearmark.core.closing import Closing
 from clearmark.core.errors import UsageError
 from clearmark.provenance.training_data._database import Database
 from clearmark.provenance.training_data._rows import item_of, items_query, version_of, versions_query
@@ -26,7 +26,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PAGE = 1000
 
 
-class Register:
+class Register(Closing):
     """The register in a database: a path (SQLite), a database URL, or an SQLAlchemy engine.
 
     >>> with Register("register.db") as register:
@@ -40,14 +40,6 @@ class Register:
 
     def __init__(self, database: str | Path | Engine, *, create: bool = True) -> None:
         self.database = Database(database, create=create)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the database."""
