@@ -15,10 +15,11 @@ import logging
 import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, Protocol
 
 from clearmark.core.errors import Error, MediaError, UsageError
@@ -46,8 +47,8 @@ _DONE, _AT = "done.json", "at.json"
 _DEATHS = 2
 """Workers that one item may take down before it is passed over."""
 
-_BREAKS = 8
-"""Times in a row that all workers may die without one shard finished."""
+_BREAKS = 40
+"""Times that the worker of one shard may die: twenty files that take workers down are passed over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,24 +108,39 @@ class LocalRunner:
                 yield shard, work(shard, folder)
             return
         context = multiprocessing.get_context("spawn")
-        rest, breaks = dict.fromkeys(shards), 0
-        while rest:
-            with ProcessPoolExecutor(self._workers, mp_context=context) as pool:
-                waiting = {pool.submit(work, shard, folder): shard for shard in rest}
-                try:
-                    for done in as_completed(waiting):
-                        built = done.result()
-                        del rest[waiting[done]]
-                        breaks = 0
-                        yield waiting[done], built
-                except BrokenProcessPool as exc:
-                    # A decoder of any make can crash; the shards say at which file, and go on past it.
-                    breaks += 1
-                    if breaks >= _BREAKS:
-                        raise RunnerFailed(
-                            f"the workers died {breaks} times without finishing a shard",
-                            hint="is there enough memory? fewer workers take less of it",
-                        ) from exc
+        # One process to a pool: where workers share one, the death of any ends all of them, and what the
+        # others were at would look as deadly as what killed it.
+        pools = [ProcessPoolExecutor(1, mp_context=context) for _ in range(self._workers)]
+        idle: SimpleQueue[int] = SimpleQueue()
+        for place in range(self._workers):
+            idle.put(place)
+
+        def one(shard: Shard) -> Built:
+            place = idle.get()
+            try:
+                for _ in range(_BREAKS):
+                    try:
+                        return pools[place].submit(work, shard, folder).result()
+                    except BrokenProcessPool:
+                        # A decoder of any make can crash; the shard says at which file, and goes on past it.
+                        pools[place].shutdown()
+                        pools[place] = ProcessPoolExecutor(1, mp_context=context)
+            finally:
+                idle.put(place)
+            raise RunnerFailed(
+                f"the worker of shard {shard.name} died {_BREAKS} times",
+                hint="is there enough memory? fewer workers take less of it",
+            )
+
+        threads = ThreadPoolExecutor(self._workers)
+        try:
+            waiting = {threads.submit(one, shard): shard for shard in shards}
+            for done in as_completed(waiting):
+                yield waiting.pop(done), done.result()
+        finally:
+            threads.shutdown(cancel_futures=True)
+            for pool in pools:
+                pool.shutdown()
 
 
 class RayRunner:

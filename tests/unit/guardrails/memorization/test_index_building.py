@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,34 @@ def test_a_file_that_kills_its_workers_is_passed_over(pictures, tmp_path):
     with Index(tmp_path / "i") as index:
         assert "k4" not in index
         assert "k3" in index
+
+
+def deadly_beside_a_long_one(shard, folder):
+    """The second shard dies at once, twice; the first is at its only item all the while."""
+    if shard.items[0].key != "k0":
+        return deadly(shard, folder)
+
+    def slow(item, _path):
+        gone = time.monotonic() + 60
+        while not list(Path(folder).glob("*/done.json")) and time.monotonic() < gone:
+            time.sleep(0.01)
+        return Entry(item, bytes(32), np.zeros((1, 64), np.uint8))
+
+    return building.write_shard(shard, folder, descriptor="test@sha256:00", entry=slow)
+
+
+def test_what_another_worker_was_at_is_not_passed_over(pictures, tmp_path):
+    shards = [*shards_of(pictures[:1]), *shards_of(pictures[4:5])]
+    built = build_index(
+        tmp_path / "i",
+        shards,
+        descriptor="test@sha256:00",
+        runner=LocalRunner(2),
+        work=deadly_beside_a_long_one,
+    )
+    assert (built.added, built.unread) == (1, 1)
+    with Index(tmp_path / "i") as index:
+        assert "k0" in index
 
 
 def always_deadly(_shard, _folder):
