@@ -79,6 +79,7 @@ class PromptGuard:
             {
                 "prompt_changes": len(reading.changes),
                 "prompt_obfuscated": bool(reading.changes),
+                "prompt_hidden_text": bool(reading.unseen),
                 "prompt_language_supported": is_supported(words, reading.dense),
             }
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 
 from clearmark.guardrails.prompt._lexicon import lexicon
 
@@ -16,6 +17,12 @@ __all__ = ["is_supported"]
 _FEWEST_WORDS = 4
 _KNOWN_SHARE = 0.55
 _FOREIGN_SHARE = 0.3
+_FOREIGN_LETTERS = 16
+"""So many letters of other scripts say a sentence, whatever stands around it."""
+
+_STRETCH = 8
+_KNOWN_OF_STRETCH = 0.35
+"""English words of any eight in a row: below that the eight are a sentence of another language."""
 
 # The shortest words tell languages apart best: known ones of English, by far the most frequent.
 _ENGLISH = frozenset(
@@ -24,20 +31,31 @@ _ENGLISH = frozenset(
 
 
 def is_supported(words: Sequence[str], dense: int = 0) -> bool:
-    """Return whether most of `words` are English; `dense` counts characters that stand outside words."""
+    """Return whether `words`, and every stretch of them, are English.
+
+    `dense` counts characters that stand outside words. English around it makes no sentence of another
+    language one that we can judge.
+    """
     _, vocabulary = lexicon()
+    latin, foreign = 0, dense
     often = Counter(words)
-    latin = sum([len(word) * count for word, count in often.items() if word.isascii() and word.isalpha()])
-    foreign = dense + sum([len(word) * count for word, count in often.items() if not word.isascii()])
-    if foreign > _FOREIGN_SHARE * (latin + foreign):
-        return False
-    told = {
-        word: count for word, count in often.items() if word.isascii() and word.isalpha() and len(word) > 1
+    worth = {
+        word: 2 if word in _ENGLISH else int(vocabulary.is_common(word))
+        for word in often
+        if len(word) > 1 and word.isascii() and word.isalpha()
     }
-    total = sum(told.values())
-    if total < _FEWEST_WORDS:
+    for word, count in often.items():
+        if not word.isascii():
+            foreign += len(word) * count
+        elif word.isalpha():
+            latin += len(word) * count
+    if foreign >= _FOREIGN_LETTERS or foreign > _FOREIGN_SHARE * (latin + foreign):
+        return False
+    known = [worth[word] for word in words if word in worth]
+    if len(known) < _FEWEST_WORDS:
         return True
-    known = sum(
-        [count * (2 if word in _ENGLISH else vocabulary.is_common(word)) for word, count in told.items()]
-    )
-    return known >= _KNOWN_SHARE * total
+    if sum(known) < _KNOWN_SHARE * len(known):
+        return False
+    sums = [0, *accumulate(known)]
+    stretches = zip(sums, sums[_STRETCH:], strict=False)
+    return all(last - first >= _KNOWN_OF_STRETCH * _STRETCH for first, last in stretches)

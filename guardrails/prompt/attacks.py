@@ -57,7 +57,8 @@ def _mixed_case(text: str) -> str:
 
 
 def _tags(text: str) -> str:
-    return "a picture" + "".join(chr(0xE0000 + ord(char)) for char in text if char.isascii())
+    """Hide what can be hidden: there are tags of ASCII alone, letters of other scripts stay in sight."""
+    return "a picture" + "".join(chr(0xE0000 + ord(char)) if char.isascii() else char for char in text)
 
 
 _SPANISH = {
