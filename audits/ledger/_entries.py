@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
-from clearmark.audits.ledger._merkle import hash_leaf
 from clearmark.audits.ledger._records import Recorded
 from clearmark.audits.ledger._retention import RESERVED
 from clearmark.audits.ledger._vault import COMMITMENT, DataKey, Vault
@@ -24,6 +24,7 @@ MAX_PERSONAL = 64 << 20
 """Most bytes of personal data of one event."""
 
 MAX_MARKS = 10_000
+_new_record = object.__new__
 _SIZED = (str, bytes, bytearray)
 _TOKEN = re.compile(r"[!-~]{1,200}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,100}")
@@ -95,19 +96,21 @@ class Entry:
 
     def _complete(self, personal: dict[str, str] | None) -> None:
         event = self.event
-        body = dict(event.body)
-        if personal is not None:
-            body["personal"] = personal
-        if event.mark_ids:
-            body["mark_ids"] = list(dict.fromkeys(event.mark_ids))
+        body: Any = event.body
+        if personal is not None or event.mark_ids or type(body) is not dict:
+            body = dict(body)
+            if personal is not None:
+                body["personal"] = personal
+            if event.mark_ids:
+                body["mark_ids"] = list(dict.fromkeys(event.mark_ids))
         tail = envelope_tail(event.event_id, event.kind, event.request_id, event.tenant, event.ts_us)
-        self.envelope = b'{"body":' + canonical_json(body) + tail
-        if len(self.envelope) > MAX_ENVELOPE:
+        self.envelope = envelope = b'{"body":%b%b' % (canonical_json(body), tail)
+        if len(envelope) > MAX_ENVELOPE:
             raise UsageError(
-                f"an event of {len(self.envelope):,} bytes; at most {MAX_ENVELOPE:,} are recorded",
+                f"an event of {len(envelope):,} bytes; at most {MAX_ENVELOPE:,} are recorded",
                 hint="put large values into `personal`, or store their digest",
             )
-        self.leaf = hash_leaf(self.envelope)
+        self.leaf = sha256(b"\x00" + envelope).digest()  # `hash_leaf`, without a call for each event
 
 
 def weigh(event: Event) -> int:
@@ -123,18 +126,21 @@ def _length(value: object) -> int:
 def record(entry: Entry, seq: int) -> Recorded:
     """Return the record of a prepared entry at its place."""
     event = entry.event
-    return Recorded(seq=seq, event_id=event.event_id, leaf_hash=entry.leaf.hex(), ts_us=event.ts_us)
+    # What its own __init__ does, which looks each field up in the frozen class and takes three times as long.
+    made = _new_record(Recorded)
+    made.__dict__.update(
+        seq=seq, event_id=event.event_id, leaf_hash=entry.leaf.hex(), ts_us=event.ts_us
+    )
+    return made
 
 
 def _check(event: Event) -> None:
     # Frozen dataclasses do not check types, and what is recorded comes from outside.
     marks, body, personal = event.mark_ids, event.body, event.personal
-    for token in (event.event_id, event.kind, *marks):
-        if type(token) is not str or _TOKEN.fullmatch(token) is None:
-            raise UsageError("event_id, kind and mark ids must be 1 to 200 visible ASCII characters")
-    for text in (event.request_id, event.tenant):
-        if type(text) is not str or not 1 <= len(text) <= 200 or not text.isprintable():
-            raise UsageError("request_id and tenant of an event must be 1 to 200 printable characters")
+    if not (_is_token(event.event_id) and _is_token(event.kind) and (not marks or all(map(_is_token, marks)))):
+        raise UsageError("event_id, kind and mark ids must be 1 to 200 visible ASCII characters")
+    if not (_is_line(event.request_id) and _is_line(event.tenant)):
+        raise UsageError("request_id and tenant of an event must be 1 to 200 printable characters")
     if type(event.ts_us) is not int or not 0 <= event.ts_us < 2**53:
         raise UsageError("ts_us must be microseconds since 1970")
     if len(marks) > MAX_MARKS:
@@ -155,6 +161,14 @@ def _check_personal(personal: Mapping[str, bytes]) -> None:
             raise UsageError(f"the personal value {name!r} must be bytes")
     if sum(len(value) for value in personal.values()) > MAX_PERSONAL:
         raise UsageError(f"an event has at most {MAX_PERSONAL:,} bytes of personal data")
+
+
+def _is_token(value: object) -> bool:
+    return type(value) is str and _TOKEN.fullmatch(value) is not None
+
+
+def _is_line(value: object) -> bool:
+    return type(value) is str and 0 < len(value) <= 200 and value.isprintable()
 
 
 def _is_text(value: object, most: int) -> bool:

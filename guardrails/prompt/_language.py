@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
+from operator import sub
 
 from clearmark.guardrails.prompt._lexicon import lexicon
 
@@ -57,5 +58,5 @@ def is_supported(words: Sequence[str], dense: int = 0) -> bool:
     if sum(known) < _KNOWN_SHARE * len(known):
         return False
     sums = [0, *accumulate(known)]
-    stretches = zip(sums, sums[_STRETCH:], strict=False)
-    return all(last - first >= _KNOWN_OF_STRETCH * _STRETCH for first, last in stretches)
+    stretches = map(sub, sums[_STRETCH:], sums)
+    return min(stretches, default=_STRETCH) >= _KNOWN_OF_STRETCH * _STRETCH
