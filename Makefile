@@ -23,9 +23,9 @@ venv: $(STAMP) ## the environment in .venv, with every extra
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt -e ".[local,postgres,faces,memorization,dev]"
-	@# invisible-watermark asks for opencv-python, which overwrites the files of opencv-python-headless; it runs
-	@# on either, and so does blind-watermark. What else they require (torch, PyWavelets, numpy) is there already.
-	$(BIN)/pip install -q -c constraints.txt --no-deps invisible-watermark blind-watermark
+	@# These ask for opencv-python, which overwrites the files of opencv-python-headless; they run on either.
+	@# What else they require (torch, PyWavelets, numpy, onnxruntime) is there already.
+	$(BIN)/pip install -q -c constraints.txt --no-deps invisible-watermark blind-watermark rapidocr-onnxruntime
 	@touch $@
 
 demo: $(STAMP) ## make one picture, verify it, verify the ledger
@@ -36,6 +36,7 @@ demo: $(STAMP) ## make one picture, verify it, verify the ledger
 	@echo "the picture: $$(ls $(DEMO)/*.png)"
 
 test: $(STAMP) check ## everything that has to hold: lint, types, floors, tests (with PostgreSQL)
+	sh tests/debian.sh postgresql softhsm2
 	bash tests/postgres.sh $(BIN)/pytest -n 2 --dist worksteal
 
 check: lint type floors ## what needs no test run
