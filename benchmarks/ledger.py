@@ -8,6 +8,7 @@ disturbs all alike. PostgreSQL is measured when CLEARMARK_TEST_POSTGRES names a 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import platform
@@ -123,6 +124,8 @@ def _store(
         "100 per commit": ("ledger, 100 per append", "insert, 100 per commit"),
         f"{producers} producers": (f"ledger, {producers} producers", "insert, 100 per commit"),
         f"{producers} producers to SQLAlchemy Core": (f"ledger, {producers} producers", batched),
+        f"{producers} tasks to SQLAlchemy Core": (f"ledger, {producers} tasks", batched),
+        "100 per append to SQLAlchemy Core": ("ledger, 100 per append", batched),
     }
     ratios = {name: medians[ours] / medians[peer] for name, (ours, peer) in pairs.items()}
     return {"events_per_s": medians, "ours_to_peer": ratios}
@@ -264,11 +267,31 @@ def _ledger_cases(ledger: Ledger, count: int) -> dict[str, Callable[[float], flo
             thread.join()
         return sum(done) / (time.perf_counter() - began)
 
+    def tasks(seconds: float) -> float:
+        return asyncio.run(_tasks(ledger, count, seconds))
+
     return {
         "ledger, 1 per append": _repeated(append(1)),
         "ledger, 100 per append": _repeated(append(100)),
         f"ledger, {count} producers": producers,
+        f"ledger, {count} tasks": tasks,
     }
+
+
+async def _tasks(ledger: Ledger, count: int, seconds: float) -> float:
+    """Return the rate of `count` tasks of one event loop, each of which awaits one event after the other."""
+    end = time.perf_counter() + seconds
+
+    async def work() -> int:
+        done = 0
+        while time.perf_counter() < end:
+            await ledger.append_async([_event()])
+            done += 1
+        return done
+
+    began = time.perf_counter()
+    done = await asyncio.gather(*(work() for _ in range(count)))
+    return sum(done) / (time.perf_counter() - began)
 
 
 def _latency(database: str | Path, place: Path, seconds: float) -> dict[str, Any]:

@@ -128,16 +128,16 @@ def record(entry: Entry, seq: int) -> Recorded:
     event = entry.event
     # What its own __init__ does, which looks each field up in the frozen class and takes three times as long.
     made = _new_record(Recorded)
-    made.__dict__.update(
-        seq=seq, event_id=event.event_id, leaf_hash=entry.leaf.hex(), ts_us=event.ts_us
-    )
+    made.__dict__.update(seq=seq, event_id=event.event_id, leaf_hash=entry.leaf.hex(), ts_us=event.ts_us)
     return made
 
 
 def _check(event: Event) -> None:
     # Frozen dataclasses do not check types, and what is recorded comes from outside.
     marks, body, personal = event.mark_ids, event.body, event.personal
-    if not (_is_token(event.event_id) and _is_token(event.kind) and (not marks or all(map(_is_token, marks)))):
+    if not (
+        _is_token(event.event_id) and _is_token(event.kind) and (not marks or all(map(_is_token, marks)))
+    ):
         raise UsageError("event_id, kind and mark ids must be 1 to 200 visible ASCII characters")
     if not (_is_line(event.request_id) and _is_line(event.tenant)):
         raise UsageError("request_id and tenant of an event must be 1 to 200 printable characters")

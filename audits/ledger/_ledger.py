@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import Connection, func, select
 
+from clearmark.audits.ledger._appending import Appending
 from clearmark.audits.ledger._checkpoint_log import CheckpointLog
 from clearmark.audits.ledger._cosign import Cosigner, WitnessKey, with_signatures
-from clearmark.audits.ledger._custody import Custody
 from clearmark.audits.ledger._databases import open_store
 from clearmark.audits.ledger._fencing import is_epoch
 from clearmark.audits.ledger._merkle import EMPTY_ROOT, consistency_proof, inclusion_proof
 from clearmark.audits.ledger._notes import Checkpoint, NoteSigner, parse_checkpoint
 from clearmark.audits.ledger._receipts import Receipt
-from clearmark.audits.ledger._records import LedgerReport, Recorded
+from clearmark.audits.ledger._records import LedgerReport
 from clearmark.audits.ledger._schema import CHECKPOINT, COSIGNATURE, META, SECOND_KEY
 from clearmark.audits.ledger._spool import Spool
 from clearmark.audits.ledger._store import Store
@@ -24,8 +24,7 @@ from clearmark.audits.ledger._vault import Vault
 from clearmark.audits.ledger._verify import verify_store
 from clearmark.audits.ledger._writer import Writer
 from clearmark.core.closing import Closing
-from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, LedgerUnavailable, UsageError
-from clearmark.core.events import Event
+from clearmark.core.errors import KeyUnavailable, LedgerError, LedgerTampered, UsageError
 
 __all__ = ["KEY_ADDED", "Ledger"]
 
@@ -33,7 +32,7 @@ KEY_ADDED = "ledger.key-added"
 """The kind of the event from which on checkpoints carry a second signature."""
 
 
-class Ledger(Closing, Custody):
+class Ledger(Closing, Appending):
     """One ledger. Made by `open`; a context manager; safe to use from many threads.
 
     >>> with Ledger.open("ledger.db", signer=signer, vault_key=key) as ledger:
@@ -126,7 +125,8 @@ class Ledger(Closing, Custody):
         return made
 
     def close(self) -> None:
-        """Close the database; what no checkpoint covers yet is signed first, where that is possible."""
+        """Finish what was sent, sign what no checkpoint covers yet, where that is possible, and close."""
+        self._writer.close()
         try:
             if not self._damage and not self._covered():
                 self._writer.checkpoint()
@@ -150,51 +150,6 @@ class Ledger(Closing, Custody):
     def second_key(self) -> str:
         """The public key of the second signature, or nothing; `witnesses` of a receipt can demand it."""
         return "" if self._second is None else str(self._second.key)
-
-    def append(self, events: Sequence[Event]) -> list[Recorded]:
-        """Record events, all or none, and return once they are durable.
-
-        An event whose id is already on record is not recorded twice: the same content gives the same record.
-
-        Raises:
-            UsageError: for an event that cannot be recorded.
-            LedgerError: when an id is on record with other content; nothing of this call is then recorded.
-            LedgerUnavailable: when they could not be made durable. Sending them again is safe.
-            LedgerTampered: when the ledger is damaged.
-        """
-        self._refuse_damaged()
-        return self._writer.append(events)
-
-    def submit(self, events: Sequence[Event]) -> list[Recorded]:
-        """Record events, or leave them in the spool while the ledger cannot be reached.
-
-        They are durable when this returns, and nothing is dropped. Without records in the answer they wait:
-        the next call, `settle` and `erase` put them on record, in their order.
-
-        Raises:
-            UsageError: for an event that cannot be recorded, or without a spool.
-            LedgerUnavailable: when neither the ledger nor the spool takes them. Sending them again is safe.
-            LedgerTampered: when the ledger or the spool is damaged.
-        """
-        self._refuse_damaged()
-        if self._spool is None:
-            raise UsageError("this ledger has no spool", hint="open it with a folder for one")
-        try:
-            self.settle()
-            return self._writer.append(events)
-        except LedgerUnavailable:
-            self._spool.put(events)
-            return []
-
-    def settle(self) -> int:
-        """Put on record what waits in the spool; return how many events that were.
-
-        Raises:
-            LedgerUnavailable: when the ledger still cannot be reached; what is left waits on.
-            LedgerTampered: when the ledger or the spool is damaged.
-        """
-        self._refuse_damaged()
-        return 0 if self._spool is None else self._spool.drain(self._writer.append)
 
     def checkpoint(self) -> Checkpoint:
         """Return the signed head of the tree over all events on record."""

@@ -49,13 +49,16 @@ class Job:
     woken = False
     abandoned = False
 
-    def __init__(self, events: Sequence[Event], entries: Sequence[Entry] = ()) -> None:
+    def __init__(
+        self, events: Sequence[Event], entries: Sequence[Entry] = (), *, awaited: bool = True
+    ) -> None:
         self.events = events
         self.entries = entries
         self.result: list[Recorded] = []
         self.weight = sum(map(weigh, events))
-        self.wake = threading.Lock()
-        self.wake.acquire()
+        if awaited:
+            self.wake = threading.Lock()
+            self.wake.acquire()
 
 
 class Queue:

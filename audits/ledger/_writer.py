@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -33,6 +34,7 @@ from clearmark.audits.ledger._schema import (
     SUBJECT_KEY,
     TILE,
 )
+from clearmark.audits.ledger._sending import Sender
 from clearmark.audits.ledger._store import Duplicate, Store
 from clearmark.audits.ledger._tree import Tree
 from clearmark.audits.ledger._vault import DataKey, Vault
@@ -71,6 +73,7 @@ class Writer:
         self._behind = False
         self._queue = Queue(prepare_all, self._commit)
         self._lock = self._queue.lock  # held through a transaction
+        self._sender = Sender(self._commit_sent)
         self._keys: dict[str, DataKey] = {}
         self._pid = os.getpid()
         self.epoch = ""
@@ -87,6 +90,20 @@ class Writer:
         if job.error is not None:
             raise job.error
         return job.result
+
+    def enqueue(self, events: Sequence[Event]) -> Future[list[Recorded]]:
+        """Record events, and return at once; see `Ledger.enqueue`."""
+        self._refuse_after_fork()
+        return self._sender.send(list(events))
+
+    async def append_async(self, events: Sequence[Event]) -> list[Recorded]:
+        """Record events for a task of an event loop; see `Ledger.append_async`."""
+        self._refuse_after_fork()
+        return await self._sender.sent(list(events)) if events else []
+
+    def close(self) -> None:
+        """Finish what was sent; nothing more can be sent."""
+        self._sender.close()
 
     def refresh(self) -> Tree:
         """Return the tree as it is in the database now, also after other processes wrote to it."""
@@ -162,6 +179,12 @@ class Writer:
     def forget(self, key_id: str) -> None:
         """Drop a data key from memory."""
         self._keys.pop(key_id, None)
+
+    def _commit_sent(self, jobs: Sequence[Job]) -> None:
+        """Record a group of what was sent, between two groups of the threads that wait."""
+        prepare_all(jobs)
+        with self._lock:
+            self._commit(jobs)
 
     def _commit(self, jobs: Sequence[Job]) -> None:
         """Record what the jobs of one group hold, and fill in their results or errors."""

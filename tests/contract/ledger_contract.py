@@ -1,5 +1,7 @@
 """What every store of a ledger must do. A test class inherits `LedgerContract` and gives `database`."""
 
+import asyncio
+import itertools
 import os
 import threading
 
@@ -101,6 +103,52 @@ class LedgerContract:
                 assert [record.seq for record in result] == sorted(record.seq for record in result)
             for record in flat[::17]:
                 assert ledger.get(record.event_id).seq == record.seq
+            assert ledger.verify().ok
+
+    def test_futures_are_done_when_the_events_are_durable_in_order(self, database):
+        with self.open(database) as ledger, self.open(database) as other:
+            futures = [ledger.enqueue([event(number), event(number + 1000)]) for number in range(300)]
+            records = [future.result(timeout=60) for future in futures]
+            assert [record.seq for pair in records for record in pair] == list(range(600))
+            assert other.size == 600
+            assert [stored.body["number"] % 1000 for stored in other.events()][::2] == list(range(300))
+            assert ledger.enqueue([]).result(timeout=1) == []
+            assert ledger.append([event(5)])[0].seq == 600
+            assert ledger.verify().ok
+
+    def test_futures_have_the_errors_of_append(self, database):
+        once, unfit = event(1), event(2, body={"score": 0.5})
+        with self.open(database) as ledger:
+            first = ledger.append([once])
+            sent = [
+                ledger.enqueue(events)
+                for events in ([once], [unfit], [event(3), event(4, event_id=once.event_id)], [event(5)])
+            ]
+            assert sent[0].result(timeout=60) == first
+            assert isinstance(sent[1].exception(timeout=60), UsageError)
+            with pytest.raises(LedgerError, match="other content"):
+                sent[2].result(timeout=60)
+            assert sent[3].result(timeout=60)[0].seq == ledger.size - 1 == 1
+
+    def test_tasks_of_an_event_loop_lose_and_double_nothing(self, database):
+        async def work(ledger, number):
+            return [(await ledger.append_async([event(number * 10 + n)]))[0] for n in range(10)]
+
+        async def main(ledger):
+            again = event(7)
+            assert await ledger.append_async([]) == []
+            assert await ledger.append_async([again]) == await ledger.append_async([again])
+            with pytest.raises(UsageError):
+                await ledger.append_async([event(1, body={"score": 0.5})])
+            return await asyncio.gather(*(work(ledger, number) for number in range(50)))
+
+        with self.open(database) as ledger:
+            done = asyncio.run(main(ledger))
+            assert sorted(record.seq for records in done for record in records) == list(range(1, 501))
+            assert all(
+                left.seq < right.seq for records in done for left, right in itertools.pairwise(records)
+            )
+            assert ledger.size == 501
             assert ledger.verify().ok
 
     def test_two_ledgers_on_one_database_take_turns(self, database):
