@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, select
 
 from clearmark.audits.ledger._findings import Finding
 from clearmark.audits.ledger._schema import EVENT, META
+from clearmark.audits.ledger._store import driver_of
 from clearmark.core.errors import LedgerUnavailable, UsageError
 
 __all__ = [
@@ -29,8 +30,8 @@ __all__ = [
 _PREFIX = "epoch/"
 _RANGE = (META.c.name >= _PREFIX) & (META.c.name < "epoch0")  # in the order of bytes, `0` follows `/`
 _LATEST = select(func.max(META.c.name)).where(_RANGE)
-_LAST_SEQ = select(func.max(EVENT.c.seq))
-_BOTH = select(_LAST_SEQ.scalar_subquery(), _LATEST.scalar_subquery())
+_BOTH = f"""SELECT (SELECT max(seq) FROM {EVENT.name}),
+(SELECT max(name) FROM {META.name} WHERE name >= '{_PREFIX}' AND name < 'epoch0')"""  # noqa: S608
 
 
 def is_epoch(name: str) -> bool:
@@ -50,8 +51,8 @@ def epoch_of(conn: Connection) -> str:
 
 
 def size_and_epoch(conn: Connection) -> tuple[int, str]:
-    """Return the number of events and the epoch on record, in one question."""
-    last, epoch = conn.execute(_BOTH).one()
+    """Return the number of events and the epoch on record, in one question. Every commit begins with it."""
+    last, epoch = driver_of(conn).execute(_BOTH).fetchone()
     return (0 if last is None else last + 1), epoch or ""
 
 

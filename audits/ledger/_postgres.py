@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Select, create_engine, event, inspect, t
 from sqlalchemy.exc import SQLAlchemyError
 
 from clearmark.audits.ledger._schema import EVENT, FORMAT, METADATA, postgres_triggers
-from clearmark.audits.ledger._store import Duplicate, Store
+from clearmark.audits.ledger._store import Duplicate, Store, driver_of
 from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
 from clearmark.core.optional import import_optional
 
@@ -40,6 +40,8 @@ _DAMAGED = ("42P01", "42703", "42883", "XX001", "XX002", "22021")
 
 class PostgresStore(Store):
     """The tables in the database of `url`, in the first schema of its search path."""
+
+    placeholder = "%s"
 
     def __init__(self, url: URL, *, create: bool, busy_timeout_s: float) -> None:
         super().__init__()
@@ -145,9 +147,8 @@ class PostgresStore(Store):
 
     def insert_events(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows of the event table by COPY."""
-        dbapi: Any = conn.connection.driver_connection
         statement = f"COPY event ({', '.join(_COPY)}) FROM STDIN (FORMAT BINARY)"
-        with dbapi.cursor() as cursor, cursor.copy(statement) as copy:
+        with driver_of(conn).cursor() as cursor, cursor.copy(statement) as copy:
             copy.set_types(_COPY_TYPES)
             for row in rows:
                 copy.write_row(row)

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Select, create_engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from clearmark.audits.ledger._checkpoint_log import sync_folder
 from clearmark.audits.ledger._schema import EVENT, FORMAT, METADATA, sqlite_triggers
-from clearmark.audits.ledger._store import Duplicate, Store
+from clearmark.audits.ledger._store import Duplicate, Store, driver_of
 from clearmark.audits.ledger._turnstile import TurnNotCome, Turnstile
 from clearmark.core.errors import LedgerError, LedgerTampered, LedgerUnavailable
 
@@ -46,6 +47,9 @@ _WORDS = {
 
 class SqliteStore(Store):
     """The SQLite database at `path`; it is made, with mode 0600, when absent and `create` is set."""
+
+    driver_errors = (SQLAlchemyError, sqlite3.Error)
+    placeholder = "?"
 
     def __init__(self, path: Path, *, create: bool, busy_timeout_s: float) -> None:
         super().__init__()
@@ -183,13 +187,13 @@ class SqliteStore(Store):
 
     def insert_events(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows of the event table, without building each statement anew."""
+        cursor = driver_of(conn).cursor()
         whole = len(rows) // _AT_ONCE * _AT_ONCE
         if whole:
             groups = (rows[at : at + _AT_ONCE] for at in range(0, whole, _AT_ONCE))
-            values = [tuple(chain.from_iterable(group)) for group in groups]
-            conn.exec_driver_sql(_insert(_AT_ONCE), values if len(values) > 1 else values[0])
+            cursor.executemany(_insert(_AT_ONCE), [tuple(chain.from_iterable(group)) for group in groups])
         if len(rows) > whole:
-            conn.exec_driver_sql(_insert(1), list(rows[whole:]))
+            cursor.executemany(_insert(1), rows[whole:])
 
     def footprint(self, conn: Connection) -> int:  # noqa: ARG002
         """Return the size of the file."""
@@ -279,7 +283,7 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 
 def _begin(conn: Connection) -> None:
     write = conn.get_execution_options().get("clearmark_write", False)
-    conn.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    driver_of(conn).execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 @functools.cache

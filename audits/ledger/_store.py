@@ -7,14 +7,14 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, func, select
+from sqlalchemy import Connection, Engine, Row, Select, Table, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from clearmark.audits.ledger._schema import EVENT, FORMAT, TILE
 from clearmark.audits.ledger._tree import TILE_HEIGHT, TILE_WIDTH, Tree
 from clearmark.core.errors import LedgerError, LedgerTampered
 
-__all__ = ["Duplicate", "Store"]
+__all__ = ["Duplicate", "Store", "driver_of"]
 
 CACHED_TILES = 128
 CHUNK = 1000
@@ -121,6 +121,21 @@ class Store(ABC):
         """Return options for the connection of a writing transaction."""
         return {}
 
+    placeholder: str
+    """What stands for a value in the statements of the driver."""
+
+    def insert(self, conn: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert whole rows of `table`, in the order of its columns.
+
+        In the transaction of `conn`, but through the driver: what SQLAlchemy does for one takes longer
+        than the statement, and a ledger makes the same few in every commit.
+        """
+        columns = table.columns
+        values = ", ".join([self.placeholder] * len(columns))
+        names = ", ".join([column.name for column in columns])
+        statement = f"INSERT INTO {table.name} ({names}) VALUES ({values})"  # noqa: S608
+        driver_of(conn).cursor().executemany(statement, rows)
+
     @abstractmethod
     def insert_events(self, conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
         """Insert rows of the event table, without `pruned`."""
@@ -207,6 +222,11 @@ class Store(ABC):
             self._tiles.pop(next(iter(self._tiles)), None)
         self._tiles[level, number] = found
         return found
+
+
+def driver_of(conn: Connection) -> Any:
+    """Return the connection of the driver under `conn`: what is done there belongs to its transaction."""
+    return conn.connection.driver_connection
 
 
 def one(conn: Connection, query: Select[Any]) -> Row[Any] | None:

@@ -252,7 +252,7 @@ class Writer:
         tree, tiles = tree.extend(entry.leaf for entry in fresh)
         self._store.insert_events(conn, [entry.row(seq) for seq, entry in enumerate(fresh, start)])
         marks = [
-            {"mark_id": mark, "seq": seq}
+            (mark, seq)
             for seq, entry in enumerate(fresh, start)
             if entry.event.mark_ids
             for mark in dict.fromkeys(entry.event.mark_ids)
@@ -264,17 +264,12 @@ class Writer:
             for row in entry.personal_rows(seq)
         ]
         if marks:
-            conn.execute(MARK.insert(), marks)
+            self._store.insert(conn, MARK, marks)
         if personal:
             conn.execute(PERSONAL.insert(), personal)
         if tiles:
-            conn.execute(
-                TILE.insert(),
-                [
-                    {"level": tile.level, "number": tile.number, "hashes": tile.hashes, "root": tile.root}
-                    for tile in tiles
-                ],
-            )
+            rows = [(tile.level, tile.number, tile.hashes, tile.root) for tile in tiles]
+            self._store.insert(conn, TILE, rows)
         if time.monotonic() - self._signed_at < self._every:
             return tree, None
         note = self._sign(conn, tree).note
@@ -286,7 +281,7 @@ class Writer:
         note = self._signer.sign(head.text)
         if self._second is not None:
             note += self._second.cosign(head.text)
-        conn.execute(CHECKPOINT.insert(), {"size": head.size, "note": note})
+        self._store.insert(conn, CHECKPOINT, [(head.size, note)])
         return Checkpoint(origin=head.origin, size=head.size, root=head.root, note=note)
 
     def _publish(self, note: str | None) -> None:
