@@ -131,6 +131,8 @@ def _near(match: Row) -> bool:
     if GATE.passes(bits=bits, cosine=cosine, votes=votes):
         return True
     at = dict(zip(EVIDENCE, match["evidence"], strict=True))
+    if votes > 0 and match["inliers"] >= GATE.places:
+        return True
     return GATE.passes_softly(bits=bits, cosine=cosine, layout=at["layout"])
 
 

@@ -8,7 +8,7 @@ are.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +30,11 @@ STORED = 200
 _POINTS = 500
 _FEW = 80
 _CONTRAST, _FAINT = 0.02, 0.004
-_DETECTED = SIDE
-"""Key points are looked for at this size; at 224 a check costs half, and fewer copies are found."""
+ASKED_SIDE = 192
+"""Key points of a picture that is checked are looked for at this size first, which costs a third, and again
+at `SIDE` where something is near."""
 
+VIEW = 64
 _MAGIC = b"CLMF"
 _HEAD = struct.Struct("<4sHHHf")
 _SMALL = 8 * 8 * 3
@@ -46,8 +48,8 @@ class Features:
 
     Key points [n, 4] (x, y, degrees, size) in the picture at `scale`, their descriptors [n, 128] (root SIFT
     in 512ths, uint8), the size (height, width) there, the picture at 8 x 8 pixels [8, 8, 3], and the luma
-    [height, width]; None of an item as the index keeps it. Any first part of the points is a fair sample of
-    them: strong ones and large ones by turns.
+    [height, width] and the picture at 64 pixels [h, w, 3]; None of an item as the index keeps it. Any first
+    part of the points is a fair sample of them: strong ones and large ones by turns.
     """
 
     points: NDArray[np.float32]
@@ -56,6 +58,7 @@ class Features:
     small: NDArray[np.uint8]
     scale: float
     luma: NDArray[np.uint8] | None = None
+    view: NDArray[np.uint8] | None = None
 
     def flipped(self) -> Features:
         """Return the features of the picture flipped left to right."""
@@ -65,12 +68,21 @@ class Features:
         points[:, 0] = self.size[1] - 1 - points[:, 0]
         points[:, 2] = (180.0 - points[:, 2]) % 360.0
         luma = None if self.luma is None else np.ascontiguousarray(self.luma[:, ::-1])
+        view = None if self.view is None else np.ascontiguousarray(self.view[:, ::-1])
         small = self.small[:, ::-1]
-        return Features(points, self.descriptors[:, _flip()], self.size, small, self.scale, luma)
+        return Features(points, self.descriptors[:, _flip()], self.size, small, self.scale, luma, view)
+
+    def joined(self, other: Features) -> Features:
+        """Return these with the key points of `other`, of the same picture, as well."""
+        import numpy as np
+
+        points = np.concatenate([self.points, other.points])
+        return replace(self, points=points, descriptors=np.concatenate([self.descriptors, other.descriptors]))
 
 
-def features(pixels: NDArray[np.uint8]) -> Features:
-    """Find the key points of uint8 [height, width, 3]; of plain pictures the faint ones as well."""
+def features(pixels: NDArray[np.uint8], *, detected: int = SIDE) -> Features:
+    """Find the key points of uint8 [height, width, 3] at `detected` pixels; of plain pictures the faint ones
+    as well."""
     import cv2
     import numpy as np
 
@@ -78,15 +90,15 @@ def features(pixels: NDArray[np.uint8]) -> Features:
     grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     luma = _resized(grey, SIDE)
     small = np.asarray(cv2.resize(pixels, (8, 8), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    looked = _resized(grey, _DETECTED)
+    view = _view(pixels)
+    looked = _resized(grey, detected)
     found, descriptors = _sift(_CONTRAST).detectAndCompute(looked, None)
-    if len(found) < _FEW:
-        # A plain picture has no key point to lose: they are looked for at the full size.
-        looked = luma
+    if len(found) < _FEW * detected // SIDE:
+        # A plain picture has no key point to lose.
         found, descriptors = _faint(looked)
     if descriptors is None or not len(found):
         none = np.zeros((0, 4), np.float32), np.zeros((0, 128), np.uint8)
-        return Features(*none, luma.shape, small, scale, luma)
+        return Features(*none, luma.shape, small, scale, luma, view)
     response = np.array([p.response for p in found[:_POINTS]], dtype=np.float32)
     points = np.array([(*p.pt, p.angle, p.size) for p in found[:_POINTS]], dtype=np.float32)
     grown = np.array([luma.shape[1] / looked.shape[1], luma.shape[0] / looked.shape[0]], dtype=np.float32)
@@ -96,7 +108,7 @@ def features(pixels: NDArray[np.uint8]) -> Features:
     rows = descriptors[: len(points)][order]
     root = np.sqrt(rows / np.maximum(rows.sum(axis=1, keepdims=True), 1e-9))
     values = (root * STEPS + 0.5).clip(0, 255).astype(np.uint8)
-    return Features(points[order], values, luma.shape, small, scale, luma)
+    return Features(points[order], values, luma.shape, small, scale, luma, view)
 
 
 def _sift(contrast: float) -> Any:
@@ -120,6 +132,16 @@ def _faint(luma: NDArray[np.uint8]) -> tuple[Any, Any]:
             point.angle = (point.angle + 180.0) % 360.0
         descriptors = descriptors.reshape(-1, 4, 4, 8)[:, ::-1, ::-1].reshape(-1, 128)
     return found, descriptors
+
+
+def _view(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the picture with 64 pixels on its longest side, for its colours."""
+    import cv2
+    import numpy as np
+
+    scale = VIEW / max(pixels.shape[:2])
+    size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _resized(grey: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:

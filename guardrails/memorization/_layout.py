@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["Agreement", "Layout", "agreement", "layout", "turned"]
 
 SIDE = 64
-_FINE, _COARSE = 0.7, 3.0
+_FINE, _COARSE = 1.2, 4.0
 _WINDOW = (9, 9)
 _AROUND = (13, 13)
-_VARIES, _RATIO = 4.0, 0.2
+_VARIES, _RATIO = 2.0, 0.2
 _SHIFT = 2
 _SAME = 0.7
 _ENOUGH = 320

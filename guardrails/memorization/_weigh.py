@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["fit_weights", "held_out", "read_evidence"]
 
 _ROUNDS = 12
-_RIDGE = 2e-3
+_RIDGE = 2e-4
 _FREE = frozenset({"detail"})
 """Evidence that may speak either way."""
+
+_UNWEIGHED = frozenset({"colour"})
+"""Evidence that says what other evidence is worth (`trusted`), and nothing by itself: a template whose
+changed part is of another colour is none the less one."""
 
 _PRIOR = {
     "hash": 5.0,
@@ -33,6 +37,7 @@ _PRIOR = {
     "plain": 3.0,
     "inliers": 3.0,
     "layout": 2.0,
+    "dense": 2.0,
 } | dict.fromkeys(("of_query", "of_item", "agreement", "correlation"), 1.0)
 """What the weights lean towards where the rows say little: an exact copy without any key point is rare among
 them, and still one; so is a soft one that only its layout tells."""
@@ -91,7 +96,8 @@ def fit_weights(positives: NDArray[np.float64], negatives: Sequence[NDArray[np.f
         value = float((weight * np.logaddexp(0, -z)).sum()) + _RIDGE * float(off @ off)
         return value, np.concatenate([[slope.sum()], slope @ x]) + 2 * _RIDGE * off
 
-    bounds = [(None, None), *((None, None) if name in _FREE else (0.0, None) for name in EVIDENCE)]
+    of = dict.fromkeys(_FREE, (None, None)) | dict.fromkeys(_UNWEIGHED, (0.0, 0.0))
+    bounds = [(None, None), *(of.get(name, (0.0, None)) for name in EVIDENCE)]
     prior = np.array([_PRIOR_BIAS, *(_PRIOR.get(name, 0.0) for name in EVIDENCE)])
     model = prior.copy()
     for _ in range(_ROUNDS):

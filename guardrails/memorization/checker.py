@@ -14,6 +14,7 @@ from clearmark.core import Box
 from clearmark.core.errors import MediaError, UsageError
 from clearmark.guardrails.memorization._items import Entry, Hit, Item
 from clearmark.guardrails.memorization._keypoints import (
+    ASKED_SIDE,
     SIDE,
     Features,
     colour_difference,
@@ -25,7 +26,7 @@ from clearmark.guardrails.memorization._layout import Agreement, Layout, agreeme
 from clearmark.guardrails.memorization._pictures import read_pixels, to_pixels
 from clearmark.guardrails.memorization.calibration import probability, signals
 from clearmark.guardrails.memorization.descriptor import Descriptor, default_descriptor, sign_codes, views
-from clearmark.guardrails.memorization.geometry import Region, locate, soft_region
+from clearmark.guardrails.memorization.geometry import Region, agreeing_places, locate, soft_region
 from clearmark.guardrails.memorization.hashes import pdq, pdq_dihedral
 
 if TYPE_CHECKING:
@@ -41,8 +42,11 @@ DEFAULT_THRESHOLD = 0.9
 
 _CANDIDATES = 8
 _OF_HASH, _OF_WHOLE, _OF_VOTES, _LOOKED_AT = 3, 8, 24, 24
-_GLANCES = 2, 1
-"""Candidates by hash and by descriptor that the gate shuts out, and whose layout is compared all the same."""
+_KNOWN = 32
+"""Items by hash and by descriptor whose likeness is known: evidence of candidates that others found."""
+
+_GLANCES = 2, 1, 3
+"""Candidates by hash, by descriptor and by votes that the gate shuts out, and that are glanced at."""
 
 _NEAR = 24
 _LEAST_QUALITY = 20
@@ -69,7 +73,7 @@ class Gate:
 
     At most so many bits of PDQ, at least such a cosine, at least so many votes. The nearest of those that are
     shut out are let through as well when they are within `soft_bits` or reach `soft_cosine`, and their layout
-    agrees by `layout`.
+    agrees by `layout`; so are those that share most key points when `places` of these agree on one map.
     """
 
     bits: int
@@ -78,6 +82,7 @@ class Gate:
     soft_bits: int = -1
     soft_cosine: float = 2.0
     layout: float = 1.0
+    places: int = 1 << 30
 
     def passes(self, *, bits: float, cosine: float, votes: float) -> bool:
         """Return whether a candidate is near enough."""
@@ -88,7 +93,7 @@ class Gate:
         return (bits <= self.soft_bits or cosine >= self.soft_cosine) and layout >= self.layout
 
 
-GATE = Gate(bits=44, cosine=0.75, votes=1.0, soft_bits=96, soft_cosine=0.6, layout=0.25)
+GATE = Gate(bits=44, cosine=0.75, votes=1.0, soft_bits=96, soft_cosine=0.6, layout=0.25, places=5)
 """Chosen on the development packages (docs/memorization.md)."""
 
 
@@ -191,35 +196,69 @@ class CopyChecker:
     def candidates(self, pixels: NDArray[np.uint8]) -> list[CopyMatch]:
         """Return every item that was looked at closely, likeliest first."""
         hashes, quality = pdq_dihedral(pixels)
-        near = self.index.near_hashes(hashes, _OF_HASH) if quality >= _LEAST_QUALITY else []
+        near = self.index.near_hashes(hashes, _KNOWN) if quality >= _LEAST_QUALITY else []
         bits = {hit.id: int(hit.value) for hit in near}
         shares = isinstance(self.index, KeyPointIndex)
         # Without key points in the index, cut-outs are what finds parts.
         vectors = self.descriptor.embed([pixels] if shares else views(pixels))
-        like = self.index.near_vectors(vectors, _OF_WHOLE)
+        like = self.index.near_vectors(vectors, _KNOWN)
         cosine = {hit.id: hit.value for hit in like}
-        query = features(pixels)
-        shared = self.index.near_features(query, _OF_VOTES) if isinstance(self.index, KeyPointIndex) else []
-        votes = {hit.id: hit.value for hit in shared}
-        near_by = {
-            number: (bits.get(number, 256), cosine.get(number, 0.0), votes.get(number, 0.0))
-            for number in dict.fromkeys([*bits, *cosine, *votes])
-        }
+        query = features(pixels, detected=ASKED_SIDE)
+        shared = self._sharing(query)
+        leading = [hit.id for hits in (near[:_OF_HASH], like[:_OF_WHOLE]) for hit in hits]
+
+        def near_by(votes: dict[int, float]) -> dict[int, tuple[int, float, float]]:
+            return {
+                number: (bits.get(number, 256), cosine.get(number, 0.0), votes.get(number, 0.0))
+                for number in dict.fromkeys([*leading, *votes])
+            }
+
         seen = _Seen(self.index, query)
-        chosen = [number for number, near in near_by.items() if self._passes(*near)]
-        if self.gate is not None:
-            shut = [number for number in near_by if number not in chosen]
-            by_hash = [number for number in shut if near_by[number][0] <= self.gate.soft_bits]
-            by_cosine = [n for n in shut if near_by[n][1] >= self.gate.soft_cosine and n not in by_hash]
-            for number in [*by_hash[: _GLANCES[0]], *by_cosine[: _GLANCES[1]]]:
-                found = seen.agreement(number)
-                if found is not None and found.share * found.weight >= self.gate.layout:
-                    chosen.append(number)
+        first = self._chosen(near_by(shared), seen)
+        if not first:
+            return []
+        # Something is near: a closer look finds more that share key points, and more of these.
+        close = features(pixels)
+        again = self._sharing(close)
+        votes = {n: max(shared.get(n, 0.0), again.get(n, 0.0)) for n in [*shared, *again]}
+        seen.look_again(query.joined(close))
+        values = near_by(votes)
+        chosen = list(dict.fromkeys([*first, *self._chosen(values, seen)]))
         # The hashes and the nearest come first; of the others, those that share most.
-        chosen.sort(key=lambda n: (n not in bits, n not in [hit.id for hit in like[:2]], -votes.get(n, 0.0)))
-        mirror = query.flipped() if chosen else query
-        matches = [self._match(n, seen, mirror, near_by[n]) for n in chosen[:_LOOKED_AT]]
+        by_hash, by_cosine = ({hit.id for hit in hits} for hits in (near[:_OF_HASH], like[:2]))
+        chosen.sort(key=lambda n: (n not in by_hash, n not in by_cosine, -votes.get(n, 0.0)))
+        points = len(close.points)
+        matches = [self._match(n, seen, values[n], points) for n in chosen[:_LOOKED_AT]]
         return sorted(matches, key=lambda match: (-match.score, match.item.key))
+
+    def _sharing(self, query: Features) -> dict[int, float]:
+        """Return the items that share most key points, most first, with their votes."""
+        if not isinstance(self.index, KeyPointIndex):
+            return {}
+        return {hit.id: hit.value for hit in self.index.near_features(query, _OF_VOTES)}
+
+    def _chosen(self, near: dict[int, tuple[int, float, float]], seen: _Seen) -> list[int]:
+        """Return the candidates that are near enough, and those that a glance lets through."""
+        chosen = [number for number, values in near.items() if self._passes(*values)]
+        if self.gate is not None:
+            chosen += self._glanced({n: near[n] for n in near if n not in chosen}, seen)
+        return chosen
+
+    def _glanced(self, shut: dict[int, tuple[int, float, float]], seen: _Seen) -> list[int]:
+        """Return those of the candidates that are shut out that a glance at the nearest lets through."""
+        assert self.gate is not None
+        by_hash = [n for n, near in shut.items() if near[0] <= self.gate.soft_bits]
+        by_cosine = [n for n, near in shut.items() if near[1] >= self.gate.soft_cosine and n not in by_hash]
+        out = []
+        for number in [*by_hash[: _GLANCES[0]], *by_cosine[: _GLANCES[1]]]:
+            found = seen.agreement(number)
+            if found is not None and found.share * found.weight >= self.gate.layout:
+                out.append(number)
+        by_votes = sorted((n for n, near in shut.items() if near[2] > 0), key=lambda n: -shut[n][2])
+        for number in by_votes[: _GLANCES[2]]:
+            if number not in out and seen.places(number) >= self.gate.places:
+                out.append(number)
+        return out
 
     def _passes(self, bits: float, cosine: float, votes: float) -> bool:
         return self.gate is None or self.gate.passes(bits=bits, cosine=cosine, votes=votes)
@@ -230,19 +269,18 @@ class CopyChecker:
         value = self.index.calibration.get("threshold", DEFAULT_THRESHOLD)
         return min(1 - 1e-6, max(1e-6, float(value)))
 
-    def _match(self, number: int, seen: _Seen, mirror: Features, near: tuple[int, float, float]) -> CopyMatch:
+    def _match(self, number: int, seen: _Seen, near: tuple[int, float, float], points: int) -> CopyMatch:
         query, (distance, cosine, votes) = seen.query, near
-        packed, picture = seen.kept(number)
-        item = unpack(packed) if packed else features(read_pixels(picture)) if picture else None
+        picture, item = seen.kept(number)[1], seen.item(number)
         region, dense = None, seen.agreement(number)
         if item is not None:
-            region = locate(query, mirror, item, lambda: _luma(picture, item.size))
+            region = locate(query, seen.mirror, item, lambda: _shown(picture, item.size))
         evidence = signals(
             distance=distance,
             cosine=cosine,
             votes=votes,
-            points=min(len(query.points), len(item.points)) if item is not None else len(query.points),
-            colour=colour_difference(query, item) if item is not None else 1.0,
+            points=min(points, len(item.points)) if item is not None else points,
+            colour=_colour(query, item, region),
             region=region,
             agreement=dense,
         )
@@ -268,6 +306,19 @@ class _Seen:
         self._turned: list[Layout] = []
         self._kept: dict[int, tuple[bytes, bytes]] = {}
         self._found: dict[int, Agreement | None] = {}
+        self._items: dict[int, Features | None] = {}
+        self._mirror: Features | None = None
+
+    @property
+    def mirror(self) -> Features:
+        """The features of the flipped picture."""
+        if self._mirror is None:
+            self._mirror = self.query.flipped()
+        return self._mirror
+
+    def look_again(self, query: Features) -> None:
+        """Go on with more key points of the same picture."""
+        self.query, self._mirror = query, None
 
     def kept(self, number: int) -> tuple[bytes, bytes]:
         """Return the packed features and the small picture of an item; either may be empty."""
@@ -277,6 +328,20 @@ class _Seen:
             else:
                 self._kept[number] = b"", self._index.picture(number)
         return self._kept[number]
+
+    def item(self, number: int) -> Features | None:
+        """Return the features of an item; None of an item of which nothing is kept."""
+        if number not in self._items:
+            packed, picture = self.kept(number)
+            self._items[number] = (
+                unpack(packed) if packed else features(read_pixels(picture)) if picture else None
+            )
+        return self._items[number]
+
+    def places(self, number: int) -> int:
+        """Return how many places agree on one map of the item."""
+        item = self.item(number)
+        return 0 if item is None else agreeing_places(self.query, self.mirror, item)
 
     def agreement(self, number: int) -> Agreement | None:
         """Return how far the layouts agree; None of an item without a picture."""
@@ -299,17 +364,24 @@ def _shrunk(picture: bytes) -> NDArray[np.uint8] | None:
     return None if luma is None else np.asarray(luma, dtype=np.uint8)
 
 
-def _luma(picture: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """Return the luma of an item's small picture at the size of its key points; None without a picture."""
+def _colour(query: Features, item: Features | None, region: Region | None) -> float:
+    """Return how far the colours are apart: of the whole, or where geometry laid one on the other."""
+    if item is None:
+        return 1.0
+    whole = colour_difference(query, item)
+    return whole if region is None else min(whole, region.colour)
+
+
+def _shown(picture: bytes, size: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """Return an item's small picture at the size of its key points [height, width, 3]; None without one."""
     import cv2
     import numpy as np
 
     if not picture:
         return None
-    pixels = read_pixels(picture)
-    luma = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
+    pixels = np.ascontiguousarray(read_pixels(picture))
     how = cv2.INTER_AREA if max(pixels.shape[:2]) > SIDE else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(luma, size[::-1], interpolation=how), dtype=np.uint8)
+    return np.asarray(cv2.resize(pixels, size[::-1], interpolation=how), dtype=np.uint8)
 
 
 def entry_of(

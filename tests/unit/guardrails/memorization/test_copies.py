@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from clearmark.guardrails.memorization import (
 )
 from clearmark.guardrails.memorization._weigh import fit_weights, read_evidence
 from clearmark.guardrails.memorization.calibration import EVIDENCE, probability, signals
-from clearmark.guardrails.memorization.geometry import Features, features, locate
+from clearmark.guardrails.memorization.geometry import Features, features, locate, shown_alike
 
 
 def drawing(seed):
@@ -132,6 +133,58 @@ def test_a_blank_picture_has_no_region():
     blank = features(np.full((90, 120, 3), 200, np.uint8))
     assert isinstance(blank, Features)
     assert locate(blank, blank.flipped(), features(drawing(1))) is None
+
+
+def test_what_lies_on_itself_looks_the_same_and_on_another_picture_does_not():
+    one, other = (features(drawing(n)).luma for n in (3, 4))
+    as_it_lies = np.float64([[1, 0, 0], [0, 1, 0]])
+    assert shown_alike(one, one, as_it_lies) > 0.95
+    assert shown_alike(255 - one, one, as_it_lies) == 0
+    assert shown_alike(one, other, as_it_lies) < 0.1
+    assert shown_alike(one, one, np.float64([[1, 0, 9], [0, 1, 4]])) < 0.3
+    blank = np.full_like(one, 200)
+    assert shown_alike(blank, blank, as_it_lies) == 0
+
+
+def test_few_key_points_make_a_region_only_where_the_pictures_look_the_same():
+    item = features(drawing(3))
+    places, chosen = set(), []
+    for number, (x, y) in enumerate(item.points[:, :2] // 40):
+        if (x, y) not in places and len(chosen) < 5:
+            places.add((x, y))
+            chosen.append(number)
+    few = replace(item, points=item.points[chosen], descriptors=item.descriptors[chosen])
+    stored = replace(item, luma=None)
+    found = locate(few, few.flipped(), stored, lambda: pixels_of(3, item.size))
+    assert (found.kind, found.mirrored) == ("verbatim", False)
+    assert 4 <= found.inliers <= 5
+    assert found.dense > 0.8
+    assert found.colour < 0.03
+    assert locate(few, few.flipped(), stored, lambda: pixels_of(4, item.size)) is None
+    assert locate(few, few.flipped(), stored) is None
+
+
+def pixels_of(seed, size):
+    return cv2.resize(drawing(seed), size[::-1], interpolation=cv2.INTER_AREA)
+
+
+def test_the_same_picture_is_fitted_in_the_same_way_every_time():
+    item, query = features(drawing(3)), features(pasted(drawing(3), drawing(99)))
+    found = [locate(query, query.flipped(), item) for _ in range(2)]
+    assert (found[0].inliers, found[0].box) == (found[1].inliers, found[1].box)
+
+
+def test_colours_are_compared_where_the_item_lies(checker):
+    x = drawing(3)
+    framed = cv2.copyMakeBorder(x, 90, 90, 90, 90, cv2.BORDER_CONSTANT, value=(250, 0, 250))
+    at = EVIDENCE.index("colour")
+    of = {
+        match.item.key: match.evidence[at] for match in checker.candidates(framed) if match.region is not None
+    }
+    assert of["k3"] > 0.8
+    recoloured = np.ascontiguousarray(framed[..., ::-1])
+    again = {match.item.key: match.evidence[at] for match in checker.candidates(recoloured)}
+    assert again["k3"] < of["k3"] - 0.1
 
 
 def test_evidence_page_is_one_file_and_escapes(checker):

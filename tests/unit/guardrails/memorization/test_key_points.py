@@ -1,5 +1,7 @@
 """Key points as an index keeps them, and the inverted file that finds items by them."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from tests.unit.guardrails.memorization.test_memorization_index import png
 from clearmark.guardrails.memorization import CopyChecker, Index, Item, default_descriptor, entry_of
 from clearmark.guardrails.memorization._keypoints import (
     _FAINT,
+    ASKED_SIDE,
+    SIDE,
     STORED,
     _faint,
     _sift,
@@ -151,6 +155,24 @@ def test_what_passes_no_gate_costs_no_geometry(index):
     assert not CopyChecker(index).check_pixels(drawing(77)).memorized
     assert len(CopyChecker(index, gate=None).candidates(drawing(77))) >= 4
     assert CopyChecker(index).check_pixels(pasted(drawing(3), drawing(99))).matches[0].item.key == "k3"
+
+
+def test_a_glance_at_shared_key_points_lets_a_pasted_part_through(index):
+    shut = Gate(bits=-1, cosine=2.0, votes=1e9)
+    part = pasted(drawing(3), drawing(99))
+    assert CopyChecker(index, gate=shut).check_pixels(part).matches == ()
+    glanced = CopyChecker(index, gate=replace(shut, places=5)).check_pixels(part)
+    assert [match.item.key for match in glanced.matches] == ["k3"]
+    assert CopyChecker(index, gate=replace(shut, places=5)).check_pixels(drawing(77)).matches == ()
+
+
+def test_a_closer_look_adds_key_points():
+    first, second = (features(drawing(3), detected=side) for side in (ASKED_SIDE, SIDE))
+    assert 100 < len(first.points) < len(second.points)
+    both = first.joined(second)
+    assert len(both.points) == len(both.descriptors) == len(first.points) + len(second.points)
+    assert np.array_equal(both.points[: len(first.points)], first.points)
+    assert both.luma is first.luma
 
 
 def test_an_item_without_a_picture_is_no_match_by_geometry_alone(tmp_path):
