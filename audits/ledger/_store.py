@@ -110,6 +110,10 @@ class Store(ABC):
         """Give a context in which an error of the database leaves the transaction usable."""
         return nullcontext()
 
+    def thorough(self, conn: Connection) -> AbstractContextManager[Any]:  # noqa: ARG002
+        """Give a context in which everything is read, and more than once."""
+        return nullcontext()
+
     def turn(self) -> AbstractContextManager[Any]:
         """Give a context that is entered when it is this process's turn to write."""
         return nullcontext()

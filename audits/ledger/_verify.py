@@ -77,7 +77,7 @@ class _Verification:
         if self.stamps is not None:
             with self.guarded("timestamps"):
                 self.heads.read_stamps(self.stamps)
-        with self.guarded("database"), self.store.reading() as conn:
+        with self.guarded("database"), self.store.reading() as conn, self.store.thorough(conn):
             with self.guarded("checkpoints"), self.store.apart(conn):
                 self.heads.read_stored(conn)
             if self.second is not None:

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import accumulate, repeat
+from itertools import accumulate, chain, repeat
 from typing import Any
 
 from clearmark.audits.ledger._retention import RESERVED
@@ -21,6 +21,12 @@ __all__ = ["BODY_START", "Group", "check_group"]
 
 BODY_START = b'{"body":{'
 """How the canonical bytes of every event begin."""
+
+_TAIL = (
+    '},"event_id":"%s","kind":"%s","request_id":"%s",'
+    f'"schema_version":{SCHEMA_VERSION},"tenant":"%s","ts_us":%d}}\n'
+)
+"""How they end, behind what is in the body; no column may hold a line break. See `envelope_tail`."""
 
 _NAMED = {b'"mark_ids":["': b'rk_ids"', b'"personal":{"': b'onal":{'}
 """What names marks or personal data, and seven bytes in it: four of them begin at a multiple of four."""
@@ -68,13 +74,13 @@ def _ends_bind(columns: Sequence[Sequence[Any]]) -> bool:
     shown = "".join((*event_ids, *set(tenants), *set(kinds), *requests))  # TypeError for what is no text
     if '"' in shown or "\\" in shown or not shown.isprintable():
         return False
-    tails = [
-        f'}},"event_id":"{event_id}","kind":"{kind}","request_id":"{request}"'
-        f',"schema_version":{SCHEMA_VERSION},"tenant":"{tenant}","ts_us":{ts_us}}}'.encode()
-        for event_id, kind, request, tenant, ts_us in zip(
-            event_ids, kinds, requests, tenants, times, strict=True
-        )
-    ]
+    # All in one go, a line each: a line is a third of what an f-string for each and its bytes would take.
+    lines = (
+        _TAIL
+        * len(event_ids)
+        % tuple(chain.from_iterable(zip(event_ids, kinds, requests, tenants, times, strict=True)))
+    )
+    tails = lines.encode().split(b"\n")[:-1]
     return all(map(bytes.startswith, envelopes, repeat(BODY_START))) and all(
         map(bytes.endswith, envelopes, tails)
     )
