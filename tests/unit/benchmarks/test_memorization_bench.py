@@ -46,9 +46,9 @@ def test_a_planted_model_is_made_and_measured(tmp_path, capsys):
     rng = np.random.default_rng(0)
     items = tuple(
         Item(f"things/{n}.png", "", "", "", (f"thing {n}", f"a thing number {n}"), flip=True, weight=1.0)
-        for n in range(130)
+        for n in range(64)
     )
-    small = rng.integers(0, 256, (130, 4, 4, 3), dtype=np.uint8)
+    small = rng.integers(0, 256, (64, 4, 4, 3), dtype=np.uint8)
     data = Dataset(small.repeat(64, axis=1).repeat(64, axis=2), items, {}, "test")
     embed_captions(data, tmp_path / "text.safetensors")
     encode_pictures_again(data, WEIGHTS / "vae", tmp_path / "latents.safetensors")
