@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import threading
 import weakref
@@ -92,9 +93,9 @@ class Sender:
 
     async def sent(self, events: Sequence[Event]) -> list[Recorded]:
         """Return the records once they are durable, without holding up the event loop."""
-        from asyncio import get_running_loop  # half of what importing a ledger would take
-
-        loop = get_running_loop()
+        if not events:
+            return []
+        loop = _running_loop()()
         future: asyncio.Future[list[Recorded]] = loop.create_future()
         job = _Sent(events, future, loop)
         while True:
@@ -174,6 +175,13 @@ class Sender:
         for loop, room in asking:
             with contextlib.suppress(RuntimeError):  # that loop is closed
                 loop.call_soon_threadsafe(_let_in, room)
+
+
+@functools.cache
+def _running_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    from asyncio import get_running_loop  # importing it takes long, and most who open a ledger have no loop
+
+    return get_running_loop
 
 
 def _let_in(room: asyncio.Future[None]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import islice
 from typing import Any, TypeVar
@@ -96,10 +96,10 @@ class Writer:
         self._refuse_after_fork()
         return self._sender.send(list(events))
 
-    async def append_async(self, events: Sequence[Event]) -> list[Recorded]:
+    def append_async(self, events: Sequence[Event]) -> Awaitable[list[Recorded]]:
         """Record events for a task of an event loop; see `Ledger.append_async`."""
         self._refuse_after_fork()
-        return await self._sender.sent(list(events)) if events else []
+        return self._sender.sent(list(events))
 
     def close(self) -> None:
         """Finish what was sent; nothing more can be sent."""
