@@ -79,8 +79,11 @@ class Carrier:
 
     def moved(self, spectrum: Complex, down: float, right: float) -> Complex:
         """Return the spectrum of the tile moved by so many pixels, around its edges."""
-        turn = np.exp(-2j * np.pi / TILE * (self.fy * down + self.fx * right)).astype(np.complex64)
-        return spectrum * turn
+        steps = -2j * np.pi / TILE * np.arange(-HIGHEST, HIGHEST + 1)
+        rows, columns = np.exp(steps * down), np.exp(steps * right)
+        turn = (rows[self.fy + HIGHEST] * columns[self.fx + HIGHEST]).astype(np.complex64)
+        out: Complex = spectrum * turn
+        return out
 
     def position(self, spectrum: Complex) -> Floats:
         """Return how well the fixed pattern fits at each shift, TILE x TILE: about N(0, 1) if there is none.

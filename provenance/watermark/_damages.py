@@ -9,7 +9,19 @@ import numpy.typing as npt
 
 from clearmark.provenance.watermark._front import resized
 
-__all__ = ["EASIER", "HARD", "LIGHT", "QUICK", "WORTH", "Damage", "at", "brightened", "contrasted", "grey"]
+__all__ = [
+    "EASIER",
+    "HARD",
+    "LIGHT",
+    "QUICK",
+    "ROUGH",
+    "WORTH",
+    "Damage",
+    "at",
+    "brightened",
+    "contrasted",
+    "grey",
+]
 
 Floats = npt.NDArray[np.float32]
 
@@ -60,11 +72,13 @@ def grey(picture: Floats) -> Floats:
 
 
 def brightened(marked: Floats, _: float) -> tuple[Floats, float, float]:
-    return np.minimum(marked * np.float32(1.3), 255), 0, 0
+    out = marked * np.float32(1.3)
+    return np.minimum(out, 255, out=out), 0, 0
 
 
 def contrasted(marked: Floats, _: float) -> tuple[Floats, float, float]:
-    out = (marked - 128) * np.float32(1.4) + 128
+    out = marked * np.float32(1.4)
+    out += np.float32(128 - 128 * 1.4)
     np.maximum(out, 0, out=out)
     return np.minimum(out, 255, out=out), 0, 0
 
@@ -73,17 +87,18 @@ HARD: tuple[Damage, ...] = (
     _compressed(30),
     lambda marked, _: _cut(marked, 4),
     _cut_and_shrunk,
-    brightened,
     contrasted,
+    brightened,
     _webp,
 )
-QUICK = HARD[:-1]
-"""Those that size and slope are chosen by: WebP takes as long as all others."""
+QUICK, ROUGH = HARD[:-1], HARD[:-2]
+"""Those that outlines are chosen by, since WebP takes as long as all others; and those that size and slope
+are: where contrast leaves more, brightness does, too."""
 
 LIGHT = slice(3, 5)
-"""The places of brightness and contrast in HARD."""
+"""The places of contrast and brightness in HARD."""
 
-EASIER = (0, 0, 0, 0, 0, 1.0)
+EASIER: dict[Damage, float] = {_webp: 1.0}
 """By how many dB each is passed more easily than what is left in hand says: WebP as it was seen to be."""
 
 WORTH = (2, 1, 1, 1, 1, 1)

@@ -97,13 +97,17 @@ def whiten(plane: Floats) -> Floats:
     power everywhere; outliers are clipped there. A further division by the root of that strength makes up for
     the mask, which gave flat areas less than their share of noise.
     """
-    detail: Floats = plane - _median(plane)
-    strength = np.sqrt(np.maximum(blur(detail * detail, NEAR), 0))
+    import cv2
+
+    detail: Floats = cv2.subtract(plane, _median(plane))
+    strength = blur(cv2.multiply(detail, detail), NEAR)
+    np.maximum(strength, 0, out=strength)
+    cv2.sqrt(strength, strength)
     strength += np.float32(FLOOR)
     detail /= strength
     np.minimum(detail, LIMIT, out=detail)
     np.maximum(detail, -LIMIT, out=detail)
-    detail /= np.sqrt(strength)
+    detail /= cv2.sqrt(strength, strength)
     return detail
 
 
@@ -132,7 +136,10 @@ def fold(plane: Floats) -> Floats:
 
 def spectrum(tile: Floats, carrier: Carrier) -> Complex:
     """Return the spectrum of a folded tile on the carrier's frequencies."""
-    out: Complex = np.fft.rfft2(tile)[carrier.fy % TILE, carrier.fx].astype(np.complex64)
+    import cv2
+
+    whole = cv2.dft(tile, flags=cv2.DFT_COMPLEX_OUTPUT).view(np.complex64)
+    out: Complex = whole[carrier.fy % TILE, carrier.fx, 0]
     return out
 
 

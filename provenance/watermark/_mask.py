@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from clearmark.provenance.watermark._front import DETAIL, activity, blur
 
-__all__ = ["EDGE", "FLAT", "edges", "ink", "mask", "near"]
+__all__ = ["FLAT", "edges", "ink", "mask", "near", "outline", "texture"]
 
 Floats = npt.NDArray[np.float32]
 
@@ -34,8 +34,8 @@ NEAR_EDGES, NEAR_HEIGHT, NEAR_REACH = 3.0, 60.0, 0.02
 """What is spent where the quiet mark does not hold out: PSNR, strength near an edge of that height and more,
 and how far from it, as a share of the shortest side."""
 
-EDGE = 0.04
-"""Strength of the mark's second layer on an edge, as a share of the edge's height."""
+OUTLASTS, ENDS = (34.0, 222.0), 10.0
+"""Grey levels between which contrast at 1.4 times leaves something, and over how many it begins and ends."""
 
 SURVIVES = 195.0
 """Grey level from which on brightening by 1.3 leaves only white."""
@@ -59,13 +59,14 @@ def texture(plane: Floats) -> Floats:
     return out
 
 
-def mask(plane: Floats, loud: float = 0.0) -> Floats:
+def mask(plane: Floats, loud: float = 0.0, power: Floats | None = None) -> Floats:
     """Return the strength of the mark at each pixel: 1 in flat areas, more in texture.
 
     The root of texture is what hides anywhere; more of it is used as long as the picture's PSNR allows it.
     `loud`, from 0 to 1, is how much of what is kept back elsewhere is spent: in the dark, and near edges.
+    `power` is `texture(plane)`, where it is known.
     """
-    power = texture(plane)
+    power = texture(plane) if power is None else power
     logs = np.log(power[::4, ::4])
     room = (255 * 10 ** (-(AIM_PSNR + loud * (LOUD_PSNR - AIM_PSNR)) / 20) / FLAT) ** 2
     low, high = EXPONENTS
@@ -104,3 +105,13 @@ def edges(plane: Floats) -> Floats:
 
     square = np.ones((3, 3), np.uint8)
     return blur(cv2.dilate(plane, square) - cv2.erode(plane, square), 0.7)
+
+
+def outline(plane: Floats) -> Floats:
+    """Return the height of the edge at each pixel that outlasts contrast, and beside it; 0 elsewhere."""
+    import cv2
+
+    low, high = OUTLASTS
+    lasts = np.clip((high - plane) / ENDS, 0, 1) * np.clip((plane - low) / ENDS, 0, 1)
+    out: Floats = edges(plane) * cv2.dilate(lasts, np.ones((3, 3), np.uint8))
+    return out

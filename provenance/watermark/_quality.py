@@ -63,8 +63,10 @@ def ssim(before: Pixels, after: Pixels) -> float:
         low, high = max(0, top - 5), min(len(before), top + _ROWS + 5)
         x, y = luma(before[low:high]), luma(after[low:high])
         mx, my = blur(x), blur(y)
-        vx, vy, cov = blur(x * x) - mx * mx, blur(y * y) - my * my, blur(x * y) - mx * my
-        score = ((2 * mx * my + c1) * (2 * cov + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+        cross, squares = mx * my, mx * mx + my * my
+        # Only the sum of the two variances is asked for: one blur serves both.
+        spread, cov = blur(x * x + y * y) - squares, blur(x * y) - cross
+        score = ((2 * cross + c1) * (2 * cov + c2)) / ((squares + c1) * (spread + c2))
         part = score[top - low : top - low + _ROWS]
         total += float(part.sum(dtype=np.float64))
         weight += part.size

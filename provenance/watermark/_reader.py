@@ -54,9 +54,12 @@ def weights(aligned: Complex, carrier: Carrier) -> Floats:
     radius = carrier.radius / carrier.radius.max()
     fit, at = carrier.fit(aligned), radius[carrier.sync]
     # A small prior pulls the line's slope to zero and its level to what a weak mark shows.
-    left = np.vstack([np.stack([np.ones_like(at), at], 1), [[0.0, 3.0]]])
-    line = np.linalg.lstsq(left, np.append(fit, -1.0), rcond=None)[0]
-    out = np.maximum(line[0] + line[1] * radius, 0.15 * max(float(fit.mean()), 0.05))
+    # Least squares, by hand: the equations are two.
+    count, first, second = len(at), float(at.sum()), float(at @ at) + 3.0**2
+    level, tilted = float(fit.sum()), float(at @ fit) - 3.0
+    slope = (count * tilted - first * level) / (count * second - first**2)
+    base = (level - slope * first) / count
+    out = np.maximum(base + slope * radius, 0.15 * max(float(fit.mean()), 0.05))
     scaled: Floats = (out / np.sqrt((out * out).mean())).astype(np.float32)
     return scaled
 

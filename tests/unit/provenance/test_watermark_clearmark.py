@@ -17,7 +17,7 @@ from clearmark.provenance.watermark._carrier import TILE, carrier_for
 from clearmark.provenance.watermark._convolution import CODE_BITS, decode, encode
 from clearmark.provenance.watermark._front import equalised, fold, spectrum, whiten
 from clearmark.provenance.watermark._geometry import Pose, poses, straightened
-from clearmark.provenance.watermark._mask import edges, ink, mask, near
+from clearmark.provenance.watermark._mask import edges, ink, mask, near, outline
 from clearmark.provenance.watermark._payload import BITS, frame
 from clearmark.provenance.watermark._quality import luma, noise, quiet_areas
 
@@ -275,3 +275,35 @@ def test_the_second_layer_keeps_to_ink_and_its_outline() -> None:
     assert share[200, 190] == pytest.approx(1)
     assert share[20:40, 20:40].max() == pytest.approx(0, abs=1e-6)
     assert edges(plane)[20:40, 20:40].max() == 0
+
+
+def test_an_outline_is_what_contrast_leaves_of_an_edge() -> None:
+    plane = luma(line_art())
+    found = outline(plane)
+    assert found[20:40, 20:40].max() == 0
+    assert found[300:400, 300:400].max() < 1
+    # Beside the black outline, where it is smoothed into white.
+    assert found[195:205, 70:90].max() > 60
+    step = np.zeros((64, 64), np.float32)
+    step[:, 32:] = 255
+    assert outline(step).max() == 0
+
+
+def ring() -> Pixels:
+    """A soft grey ring on white: light leaves nothing but it."""
+    picture = np.full((512, 512, 3), 255, np.uint8)
+    cv2.circle(picture, (256, 256), 190, (150, 150, 150), 5, cv2.LINE_AA)
+    return cv2.GaussianBlur(picture, (0, 0), 2)
+
+
+@pytest.mark.parametrize("light", ["contrast", "brightness"])
+def test_an_outline_alone_holds_the_mark_when_light_takes_all_else(light: str) -> None:
+    codec = get_codec("clearmark", b"key")
+    marked = codec.embed([ring()], [ID])[0]
+    values = marked.pixels.astype(np.float32)
+    values = (values - 128) * 1.4 + 128 if light == "contrast" else values * 1.3
+    found = codec.extract([np.clip(np.rint(values), 0, 255).astype(np.uint8)])[0]
+    assert found is not None
+    assert found.mark_id == ID
+    assert marked.psnr_db >= 38
+    assert noise(ring(), marked.pixels, quiet_areas(luma(ring()))) <= 0.99
