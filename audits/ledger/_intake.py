@@ -39,7 +39,10 @@ def prepare(job: Job) -> None:
             job.entries = [Entry.of(event) for event in job.events]
         except Exception as exc:  # noqa: BLE001  whatever it is, it is raised where the events came from
             job.error = exc
-        job.size = sum([len(entry.envelope) for entry in job.entries])
+        size = 0
+        for entry in job.entries:
+            size += len(entry.envelope)
+        job.size = size
 
 
 def all_new(jobs: Sequence[Job], at: int) -> list[Entry]:

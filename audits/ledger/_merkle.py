@@ -69,12 +69,14 @@ class Frontier:
         self.peaks.append(top)
         self.size += 1
 
-    def extend(self, leaves: Iterable[bytes]) -> None:
-        """Add the hashes of many more leaves, level by level from the bottom."""
+    def extend(self, leaves: Iterable[bytes]) -> list[list[bytes]]:
+        """Add the hashes of many more leaves; return the new hashes of each level, from the bottom."""
         row = list(leaves)
         rest, self.size = self.size, self.size + len(row)
         added: list[bytes] = []
+        rows: list[list[bytes]] = []
         while row:
+            rows.append(row.copy())
             if rest & 1:
                 row.insert(0, self.peaks.pop())
             if len(row) & 1:
@@ -82,6 +84,7 @@ class Frontier:
             row = [sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row), 2)]
             rest >>= 1
         self.peaks += reversed(added)
+        return rows
 
     def root(self) -> bytes:
         """Return the root over all leaves so far."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from clearmark.audits.ledger._merkle import HASH_SIZE, Frontier, hash_node, root_of
+from clearmark.audits.ledger._merkle import HASH_SIZE, Frontier, hash_node
 from clearmark.core.errors import LedgerTampered
 
 __all__ = ["TILE_WIDTH", "Tile", "Tree"]
@@ -91,19 +91,19 @@ class Tree:
         frontier = self._frontier.copy()
         edges = list(self._edges)
         tiles: list[Tile] = []
-        level, before, row = 0, frontier.size, list(leaves)
-        frontier.extend(row)
-        while row:
+        before = frontier.size
+        rows = frontier.extend(leaves)
+        for level, row in enumerate(rows[::TILE_HEIGHT]):
             edge = [*edges[level], *row] if level < len(edges) else row
-            number, row = before // TILE_WIDTH, []
+            number = before // TILE_WIDTH
             whole = len(edge) - len(edge) % TILE_WIDTH
-            for at in range(0, whole, TILE_WIDTH):
-                hashes = edge[at : at + TILE_WIDTH]
-                row.append(root_of(hashes))
-                tiles.append(Tile(level, number, b"".join(hashes), row[-1]))
+            # What is new a tile's height above is the roots of the tiles that became complete.
+            roots = rows[(level + 1) * TILE_HEIGHT] if whole else ()
+            for at, root in zip(range(0, whole, TILE_WIDTH), roots, strict=True):
+                tiles.append(Tile(level, number, b"".join(edge[at : at + TILE_WIDTH]), root))
                 number += 1
             edges[level : level + 1] = [edge[whole:]]
-            level, before = level + 1, before // TILE_WIDTH
+            before //= TILE_WIDTH
         return Tree(frontier, edges, self._read_tile), tiles
 
     def node(self, level: int, index: int) -> bytes:
