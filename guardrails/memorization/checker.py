@@ -48,6 +48,10 @@ _KNOWN = 32
 _GLANCES = 2, 1, 3
 """Candidates by hash, by descriptor and by votes that the gate shuts out, and that are glanced at."""
 
+_FIRST, _SURE = 2, 0.995
+"""Candidates that are held against the picture before it is looked at again, and the probability from which
+on it need not be."""
+
 _NEAR = 24
 _LEAST_QUALITY = 20
 _KEPT = 384
@@ -217,6 +221,21 @@ class CopyChecker:
         first = self._chosen(near_by(shared), seen)
         if not first:
             return []
+        values = near_by(shared)
+        by_hash, by_cosine = ({hit.id for hit in hits} for hits in (near[:_OF_HASH], like[:2]))
+
+        def matches(chosen: list[int], points: int, known: dict[int, CopyMatch]) -> list[CopyMatch]:
+            # The hashes and the nearest come first; of the others, those that share most.
+            order = sorted(chosen, key=lambda n: (n not in by_hash, n not in by_cosine, -values[n][2]))
+            found = [known.get(n) or self._match(n, seen, values[n], points) for n in order[:_LOOKED_AT]]
+            return sorted(found, key=lambda match: (-match.score, match.item.key))
+
+        if self.gate is not None:
+            count = round(len(query.points) * SIDE / ASKED_SIDE)
+            likely = sorted(first, key=lambda n: (min(values[n][0], 64), -values[n][2]))[:_FIRST]
+            known = {n: self._match(n, seen, values[n], count) for n in likely}
+            if max(match.score for match in known.values()) >= _SURE:
+                return matches(first, count, known)
         # Something is near: a closer look finds more that share key points, and more of these.
         close = features(pixels)
         again = self._sharing(close)
@@ -224,12 +243,7 @@ class CopyChecker:
         seen.look_again(query.joined(close))
         values = near_by(votes)
         chosen = list(dict.fromkeys([*first, *self._chosen(values, seen)]))
-        # The hashes and the nearest come first; of the others, those that share most.
-        by_hash, by_cosine = ({hit.id for hit in hits} for hits in (near[:_OF_HASH], like[:2]))
-        chosen.sort(key=lambda n: (n not in by_hash, n not in by_cosine, -votes.get(n, 0.0)))
-        points = len(close.points)
-        matches = [self._match(n, seen, values[n], points) for n in chosen[:_LOOKED_AT]]
-        return sorted(matches, key=lambda match: (-match.score, match.item.key))
+        return matches(chosen, len(close.points), {})
 
     def _sharing(self, query: Features) -> dict[int, float]:
         """Return the items that share most key points, most first, with their votes."""

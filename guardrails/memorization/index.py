@@ -162,13 +162,13 @@ class Index(Closing):
         out: list[tuple[int, int]] = []
         if table is not None:
             for some, values in table.within(queries):
-                numbers = ((int(segment.ids[row]), int(v)) for row, v in zip(some, values, strict=True))
+                numbers = zip(segment.ids[some].tolist(), values.tolist(), strict=True)
                 live = [(number, value) for number, value in numbers if number not in self._gone]
                 out += live[:count]
             return out
-        for query in range(len(queries)):
-            for row, value in self._rows(segment, codes, queries[query : query + 1], count, items=True)[0]:
-                out.append((int(segment.ids[row]), value))
+        for found in self._rows(segment, codes, queries, count, items=True):
+            ids = segment.ids[[row for row, _ in found]].tolist()
+            out += [(number, value) for number, (_, value) in zip(ids, found, strict=True)]
         return out
 
     def _rows(
@@ -191,10 +191,11 @@ class Index(Closing):
             out = []
             for some, values in zip(rows, found, strict=True):
                 places = some if items else segment.owner[some]
+                numbers = segment.ids[places].tolist()
                 live = [
-                    (int(row), int(value))
-                    for row, value, number in zip(some, values, segment.ids[places], strict=True)
-                    if int(number) not in self._gone
+                    (row, value)
+                    for row, value, number in zip(some.tolist(), values.tolist(), numbers, strict=True)
+                    if number not in self._gone
                 ]
                 out.append(live[:count])
             if asked >= len(codes) or all(len(live) == count for live in out):

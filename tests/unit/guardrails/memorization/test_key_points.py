@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from tests.unit.guardrails.memorization.test_copies import drawing, pasted, with_changed_part
 from tests.unit.guardrails.memorization.test_memorization_index import png
 
-from clearmark.guardrails.memorization import CopyChecker, Index, Item, default_descriptor, entry_of
+from clearmark.guardrails.memorization import (
+    CopyChecker,
+    Index,
+    Item,
+    checker,
+    default_descriptor,
+    entry_of,
+)
 from clearmark.guardrails.memorization._keypoints import (
     _FAINT,
     ASKED_SIDE,
@@ -173,6 +180,31 @@ def test_a_closer_look_adds_key_points():
     assert len(both.points) == len(both.descriptors) == len(first.points) + len(second.points)
     assert np.array_equal(both.points[: len(first.points)], first.points)
     assert both.luma is first.luma
+
+
+def test_a_picture_is_looked_at_again_only_where_something_is_near_and_not_sure(index, monkeypatch):
+    sides = []
+
+    def counted(pixels, **options):
+        sides.append(options.get("detected", SIDE))
+        return features(pixels, **options)
+
+    monkeypatch.setattr(checker, "features", counted)
+    shut = Gate(bits=-1, cosine=2.0, votes=1e9)
+    looks = {}
+    for name, pixels, gate in (
+        ("nothing near", drawing(3), shut),
+        ("a copy", drawing(3), checker.GATE),
+        ("a small part", pasted(drawing(3)[:80, :80], drawing(99)), None),
+    ):
+        sides.clear()
+        CopyChecker(index, gate=gate).candidates(pixels)
+        looks[name] = list(sides)
+    assert looks == {
+        "nothing near": [ASKED_SIDE],
+        "a copy": [ASKED_SIDE],
+        "a small part": [ASKED_SIDE, SIDE],
+    }
 
 
 def test_an_item_without_a_picture_is_no_match_by_geometry_alone(tmp_path):
