@@ -2,8 +2,8 @@
 
 python docs/images/make_watermark.py PICTURE ... --out docs/images/watermark.png
 
-The one that is there shows china.jpg and flower.jpg of scikit-learn's examples, and coffe_tea_01.png of the Debian
-package openclipart-png.
+The one that is there shows china.jpg and flower.jpg of scikit-learn's examples, and coffe_tea_01.png of the
+Debian package openclipart-png.
 """
 
 from __future__ import annotations
