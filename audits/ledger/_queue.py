@@ -12,13 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from clearmark.audits.ledger._entries import Entry, weigh
 from clearmark.audits.ledger._records import Recorded
 from clearmark.core.errors import LedgerUnavailable
 from clearmark.core.events import Event
 
-__all__ = ["MAX_GROUP", "MAX_WAITING", "Job", "Queue"]
+__all__ = ["MAX_GROUP", "MAX_WAITING", "Job", "Queue", "next_group"]
 
 MAX_GROUP = 1000
 """Most events of one group commit; a single larger append is a group of its own."""
@@ -33,6 +34,8 @@ WOKEN_AT_ONCE = 8
 """Threads that are woken at once after a commit; each wakes the next. Hundreds at once would fight."""
 
 _NOBODY = 1 << 60
+
+_AnyJob = TypeVar("_AnyJob", bound="Job")
 
 
 class Job:
@@ -59,6 +62,16 @@ class Job:
         if awaited:
             self.wake = threading.Lock()
             self.wake.acquire()
+
+
+def next_group(jobs: deque[_AnyJob]) -> list[_AnyJob]:
+    """Take the next jobs, at least one, of at most `MAX_GROUP` events together."""
+    group = [jobs.popleft()]
+    total = len(group[0].events)
+    while jobs and total + len(jobs[0].events) <= MAX_GROUP:
+        group.append(jobs.popleft())
+        total += len(group[-1].events)
+    return group
 
 
 class Queue:
@@ -203,11 +216,7 @@ class Queue:
 
     def _take(self) -> list[Job]:
         with self._gate:
-            jobs = [self._jobs.popleft()]
-            total = len(jobs[0].events)
-            while self._jobs and total + len(self._jobs[0].events) <= MAX_GROUP:
-                jobs.append(self._jobs.popleft())
-                total += len(jobs[-1].events)
+            jobs = next_group(self._jobs)
             self._last = (self._last[1], len(jobs))
             for job in jobs:
                 job.taken = True

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeAlias
 
-from clearmark.audits.ledger._queue import MAX_GROUP, MAX_WAITING, Job
+from clearmark.audits.ledger._queue import MAX_WAITING, Job, next_group
 from clearmark.audits.ledger._records import Recorded
 from clearmark.core.errors import LedgerUnavailable
 from clearmark.core.events import Event
@@ -160,11 +160,7 @@ class Sender:
                     self._idle, self._thread = False, None
                     return []
             self._idle = False
-            jobs = [self._jobs.popleft()]
-            total = len(jobs[0].events)
-            while self._jobs and total + len(self._jobs[0].events) <= MAX_GROUP:
-                jobs.append(self._jobs.popleft())
-                total += len(jobs[-1].events)
+            jobs = next_group(self._jobs)
             self.waiting -= sum(job.weight for job in jobs)
             self._make_room()
         return jobs

@@ -90,7 +90,7 @@ def features(pixels: NDArray[np.uint8], *, detected: int = SIDE) -> Features:
     grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_RGB2GRAY)
     luma = _resized(grey, SIDE)
     small = np.asarray(cv2.resize(pixels, (8, 8), interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    view = _view(pixels)
+    view = _resized(pixels, VIEW)  # for its colours
     looked = _resized(grey, detected)
     found, descriptors = _sift(_CONTRAST).detectAndCompute(looked, None)
     if len(found) < _FEW * detected // SIDE:
@@ -134,25 +134,15 @@ def _faint(luma: NDArray[np.uint8]) -> tuple[Any, Any]:
     return found, descriptors
 
 
-def _view(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the picture with 64 pixels on its longest side, for its colours."""
+def _resized(pixels: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """Return a picture, or its luma, with `longest` pixels on its longest side."""
     import cv2
     import numpy as np
 
-    scale = VIEW / max(pixels.shape[:2])
+    scale = longest / max(pixels.shape[:2])
     size = (max(1, round(pixels.shape[1] * scale)), max(1, round(pixels.shape[0] * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _resized(grey: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
-    """Return luma with `longest` pixels on its longest side."""
-    import cv2
-    import numpy as np
-
-    scale = longest / max(grey.shape)
-    size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(grey, size, interpolation=how), dtype=np.uint8)
+    return np.asarray(cv2.resize(pixels, size, interpolation=how), dtype=np.uint8)
 
 
 def _by_turns(response: NDArray[np.float32], sizes: NDArray[np.float32]) -> NDArray[np.intp]:

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from clearmark.guardrails.memorization._bands import alike, band, detailed
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -75,16 +77,8 @@ def layout(luma: NDArray[np.uint8]) -> Layout:
     import scipy.fft
 
     small = cv2.resize(luma, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    band = cv2.GaussianBlur(small, (0, 0), _FINE) - cv2.GaussianBlur(small, (0, 0), _COARSE)
-    across, down = (
-        cv2.Sobel(band, cv2.CV_32F, 1, 0, scale=0.25),
-        cv2.Sobel(band, cv2.CV_32F, 0, 1, scale=0.25),
-    )
-    xx, yy, xy = (cv2.blur(part, _WINDOW) for part in (across * across, down * down, across * down))
-    middle, apart = (xx + yy) / 2, np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
-    lesser, greater = middle - apart, middle + apart
-    waves = scipy.fft.rfft2(band)
-    return Layout(np.asarray(band, dtype=np.float32), (lesser > _VARIES) & (lesser > _RATIO * greater), waves)
+    whole = band(small, _FINE, _COARSE)
+    return Layout(whole, detailed(whole, _WINDOW, _VARIES, _RATIO), scipy.fft.rfft2(whole))
 
 
 def turned(found: Layout) -> list[Layout]:
@@ -94,9 +88,9 @@ def turned(found: Layout) -> list[Layout]:
 
     out = [found]
     for turn in range(1, 8):
-        band: NDArray[np.float32] = np.ascontiguousarray(_turned(found.band, turn))
-        detailed: NDArray[np.bool_] = np.ascontiguousarray(_turned(found.detailed, turn))
-        out.append(Layout(band, detailed, scipy.fft.rfft2(band)))
+        whole: NDArray[np.float32] = np.ascontiguousarray(_turned(found.band, turn))
+        places: NDArray[np.bool_] = np.ascontiguousarray(_turned(found.detailed, turn))
+        out.append(Layout(whole, places, scipy.fft.rfft2(whole)))
     return out
 
 
@@ -108,7 +102,6 @@ def _turned(side: Any, turn: int) -> Any:
 
 def agreement(queries: Sequence[Layout], item: Layout) -> Agreement:
     """Return how far the best of the turned `queries` agrees with `item`, shifted by up to two places."""
-    import cv2
     import numpy as np
     import scipy.fft
 
@@ -121,19 +114,16 @@ def agreement(queries: Sequence[Layout], item: Layout) -> Agreement:
     ours = tuple(slice(max(0, s), SIDE + min(0, s)) for s in moved)
     theirs = tuple(slice(max(0, -s), SIDE + min(0, -s)) for s in moved)
     a, b = (np.ascontiguousarray(x) for x in (query.band[ours], item.band[theirs]))
-    detailed = query.detailed[ours] & item.detailed[theirs]
-    count = int(detailed.sum())
+    both = query.detailed[ours] & item.detailed[theirs]
+    count = int(both.sum())
     where, same = np.zeros((2, SIDE, SIDE), dtype=np.bool_)
     if not count:
         return Agreement(0.0, 0.0, 0.0, int(turn), where, same)
-    aa, bb, ab = (cv2.blur(part, _WINDOW) for part in (a * a, b * b, a * b))
-    local = ab / np.sqrt(np.maximum(aa * bb, 1e-6))
-    agrees = detailed & (local > _SAME)
-    where[ours], same[ours] = detailed, agrees
-    both = float(ab[detailed].sum()) / max(float(np.sqrt(aa[detailed].sum() * bb[detailed].sum())), 1e-6)
+    agrees, likeness = alike(a, b, both, _WINDOW, _SAME)
+    where[ours], same[ours] = both, agrees
     return Agreement(
         share=float(agrees.sum()) / count,
-        likeness=max(0.0, both),
+        likeness=max(0.0, likeness),
         weight=min(1.0, count / _ENOUGH),
         turn=int(turn),
         detailed=where,

@@ -38,22 +38,7 @@ EVIDENCE = (
 )
 """The coordinates that the logistic model weighs, in its order; each grows with likeness."""
 
-_OF_LAYOUT = frozenset(
-    {
-        "hash",
-        "inliers",
-        "of_query",
-        "of_item",
-        "agreement",
-        "correlation",
-        "both",
-        "votes",
-        "layout",
-        "band",
-        "dense",
-        "soft",
-    }
-)
+_OF_LAYOUT = frozenset(EVIDENCE) - {"cosine", "detail", "colour", "plain"}
 _DISTANCE = 96.0
 _DETAILED = 40
 

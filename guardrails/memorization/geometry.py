@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from clearmark.core import Box
+from clearmark.guardrails.memorization._bands import alike, band, detailed
 from clearmark.guardrails.memorization._keypoints import STEPS, VIEW, Features, colour_difference, features
 
 if TYPE_CHECKING:
@@ -299,30 +300,13 @@ def shown_alike(query: NDArray[np.uint8], item: NDArray[np.uint8], turn: NDArray
     if growth > 1.5:
         ours = cv2.GaussianBlur(ours, (0, 0), 0.4 * growth)
     lies = cv2.warpAffine(np.full(item.shape, 255, np.uint8), moved, size) > 250
-    a, b = (cv2.GaussianBlur(x, (0, 0), _FINE) - cv2.GaussianBlur(x, (0, 0), _COARSE) for x in (ours, theirs))
-    detailed = lies & _varies(a) & _varies(b)
-    count = int(detailed.sum())
+    a, b = (band(side, _FINE, _COARSE) for side in (ours, theirs))
+    both = lies & detailed(a, _WINDOW, _VARIES, _EVEN) & detailed(b, _WINDOW, _VARIES, _EVEN)
+    count = int(both.sum())
     if not count:
         return 0.0
-    aa, bb, ab = (cv2.blur(part, _WINDOW) for part in (a * a, b * b, a * b))
-    same = detailed & (ab > _SAME * np.sqrt(np.maximum(aa * bb, 1e-6)))
-    both = float(ab[detailed].sum()) / max(float(np.sqrt(aa[detailed].sum() * bb[detailed].sum())), 1e-6)
-    return float(same.sum()) / count * max(0.0, both) * min(1.0, count / _ENOUGH)
-
-
-def _varies(band: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return where a band varies in both directions (Harris and Stephens 1988)."""
-    import cv2
-    import numpy as np
-
-    across, down = (
-        cv2.Sobel(band, cv2.CV_32F, 1, 0, scale=0.25),
-        cv2.Sobel(band, cv2.CV_32F, 0, 1, scale=0.25),
-    )
-    xx, yy, xy = (cv2.blur(part, _WINDOW) for part in (across * across, down * down, across * down))
-    middle, apart = (xx + yy) / 2, np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
-    out: NDArray[np.bool_] = (middle - apart > _VARIES) & (middle - apart > _EVEN * (middle + apart))
-    return out
+    same, likeness = alike(a, b, both, _WINDOW, _SAME)
+    return float(same.sum()) / count * max(0.0, likeness) * min(1.0, count / _ENOUGH)
 
 
 _SOFT = 0.5
