@@ -23,7 +23,9 @@ def wilson(hits: int, total: int, z: float = Z95) -> tuple[float, float]:
     width = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
     scale = 1 + z * z / total
     middle = share + z * z / (2 * total)
-    return max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale)
+    # With no hits, or only hits, a bound is the share itself; rounding must not lay it on the wrong side.
+    low, high = max(0.0, (middle - width) / scale), min(1.0, (middle + width) / scale)
+    return min(low, share), max(high, share)
 
 
 def floor3(us: int) -> int:

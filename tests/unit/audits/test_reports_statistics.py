@@ -4,7 +4,7 @@ import math
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from clearmark.audits.reports._statistics import floor3, percentile, wilson
@@ -30,6 +30,7 @@ def test_nothing_counted_says_nothing():
     assert percentile({}, 0.5) is None
 
 
+@example(hits=0, more=69)
 @given(st.integers(0, 500), st.integers(1, 500))
 def test_the_interval_holds_the_share_and_stays_in_bounds(hits, more):
     total = hits + more
